@@ -1,0 +1,1 @@
+"""Agents as markdown files that say which provider and model should do the work."""

@@ -1,0 +1,1 @@
+"""What an author wrote, as values: pure, no file is opened here."""

@@ -1,0 +1,151 @@
+"""A bundle: agents, tiers, profiles and the rest that travel together, composed and finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import Field, PrivateAttr
+
+from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.preference import Preference
+from bundle_loader.declared.tables import ProviderSettings
+from bundle_loader.declared.tree import Mapping as Tree
+from bundle_loader.declared.written import Final
+from bundle_loader.errors import DeclarationError, Fault, RequestError, did_you_mean
+
+Preferences = tuple[Preference, ...]
+
+SELF = "self"
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one layer wrote about one noun, in the order in which layers are laid."""
+
+    bundle: str
+    file: str
+    locate: Callable[[], Tree]
+
+    @property
+    def tree(self) -> Tree:
+        """What was written, with its places; built when asked for."""
+        return self.locate()
+
+
+class Bundle(Final):
+    """Everything that a host needs to route. Made by `load_bundle`; equality and dumps hold content only."""
+
+    name: str
+    version: str = ""
+    description: str = ""
+    agents: dict[str, Agent] = Field(default_factory=dict)
+    hidden: dict[str, Agent] = Field(default_factory=dict)
+    """Agents that a more derived file replaced, by `bundle:agent`."""
+    tiers: dict[str, Preferences] = Field(default_factory=dict)
+    tier_order: tuple[str, ...] = ()
+    default: str | None = None
+    profiles: dict[str, dict[str, Preferences]] = Field(default_factory=dict)
+    roles: dict[str, Preferences] = Field(default_factory=dict)
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    vars: dict[str, Any] = Field(default_factory=dict)
+    context: str = ""
+    """Text for the front of the host's own system prompt."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Keys that are read and kept but not acted on."""
+    layers: tuple[str, ...] = ()
+    """Names of the bundles it is made of, in the order in which they were laid."""
+
+    _problems: tuple[Fault, ...] = PrivateAttr(default=())
+    _broken: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
+    _contributions: dict[str, list[Contribution]] = PrivateAttr(default_factory=dict)
+    _aliases: dict[str, str] | None = PrivateAttr(default=None)
+    _hash: str | None = PrivateAttr(default=None)
+
+    @property
+    def problems(self) -> tuple[Fault, ...]:
+        """Faults and warnings of the files that it was made of; agents with faults are not in `agents`."""
+        return self._problems
+
+    @property
+    def broken(self) -> Mapping[str, tuple[Fault, ...]]:
+        """Agents that could not be loaded, by name, and why."""
+        return self._broken
+
+    def contributions(self, agent: str) -> tuple[Contribution, ...]:
+        """Who wrote what about an agent, least derived first."""
+        return tuple(self._contributions.get(agent, ()))
+
+    def agent(self, name: str) -> Agent:
+        """The agent of that name, alias or `bundle:agent`. Raises RequestError with the nearest names."""
+        found = self.agents.get(name)
+        if found is not None:
+            return found
+        if self._aliases is None:
+            self._aliases = {alias: agent.name for agent in self.agents.values() for alias in agent.aliases}
+        if name in self._aliases:
+            return self.agents[self._aliases[name]]
+        if name in self.hidden:
+            return self.hidden[name]
+        bundle, colon, short = name.partition(":")
+        if colon and bundle in self.layers and short in self.agents and self._wrote(bundle, short):
+            return self.agents[short]
+        if name in self._broken:
+            raise DeclarationError(self._broken[name])
+        if name == SELF:
+            return Agent(name=SELF, bundle=self.name)
+        known = [*self.agents, *self._aliases, *self.hidden]
+        near = did_you_mean(name, known)
+        some = "" if near or not known else f"; it has {', '.join(sorted(self.agents)[:8])}"
+        raise RequestError(f"no agent '{name}' in bundle '{self.name}'{near}{some}")
+
+    def _wrote(self, bundle: str, agent: str) -> bool:
+        return any(contribution.bundle == bundle for contribution in self._contributions.get(agent, ()))
+
+    def tier(self, name: str) -> Preferences:
+        """The list of a tier. Raises RequestError with the nearest name."""
+        return _found(self.tiers, name, "tier", self.name)
+
+    def role(self, name: str) -> Preferences:
+        """The list of a role. Raises RequestError with the nearest name."""
+        return _found(self.roles, name, "role", self.name)
+
+    def profile(self, name: str, stage: str | None = None) -> Preferences:
+        """The list of a profile's cell for a stage, else of its `default`. Raises RequestError."""
+        cells = _found(self.profiles, name, "profile", self.name)
+        if stage is not None and stage in cells:
+            return cells[stage]
+        if "default" in cells:
+            return cells["default"]
+        known = ", ".join(sorted(cells)) or "none"
+        asked = f"stage '{stage}'" if stage else "a call without a stage"
+        raise RequestError(f"profile '{name}' has no cell for {asked} and no 'default'; it has {known}")
+
+    @property
+    def hash(self) -> str:
+        """A short hash of the content, the same for the same content whatever file it came from."""
+        if self._hash is None:
+            dumped = self.model_dump(mode="json", exclude={"agents": {"__all__": {"file"}}, "hidden": {"__all__": {"file"}}})
+            text = json.dumps(dumped, sort_keys=True, default=str)
+            self._hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._hash
+
+    def raise_problems(self) -> None:
+        """Raise DeclarationError when any file had a fault (warnings and notes do not count)."""
+        faults = [problem for problem in self._problems if problem.level == "error"]
+        if faults:
+            raise DeclarationError(faults)
+
+
+T = TypeVar("T")
+
+
+def _found(table: Mapping[str, T], name: str, noun: str, bundle: str) -> T:
+    found = table.get(name)
+    if found is None:
+        known = f"; it has {', '.join(sorted(table))}" if table else f"; it has no {noun}s"
+        raise RequestError(f"no {noun} '{name}' in bundle '{bundle}'{did_you_mean(name, list(table)) or known}")
+    return found

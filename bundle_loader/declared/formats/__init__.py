@@ -1,0 +1,1 @@
+"""Agent files of other tools, read into our own form."""

@@ -1,0 +1,91 @@
+"""Amplifier's agent form: `meta:` (or `observer:`) with name and description, preferences beside or inside it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, core, is_null, plain
+from bundle_loader.errors import Fault
+
+FORM: Final = "amplifier"
+_HEADS = ("meta", "observer")
+_OURS = ("name", "description", "provider_preferences", "model_role")
+
+
+def is_amplifier(values: dict[str, Any]) -> bool:
+    """True for a header with Amplifier's signature key."""
+    return "format" not in values and any(isinstance(values.get(head), dict) for head in _HEADS)
+
+
+def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fault]]:
+    """The header in our own keys, everything else as `extra`, and faults and warnings."""
+    faults: list[Fault] = []
+    entries: dict[str, Node] = {}
+    keys: dict[str, tuple[int, int]] = {}
+    extra: dict[str, object] = {}
+    head_name = next(head for head in _HEADS if isinstance(header.entries.get(head), Mapping))
+    head = header.entries[head_name]
+    assert isinstance(head, Mapping)
+    if head_name == "observer":
+        line, column = header.keys[head_name]
+        faults.append(Fault(header.file, line, column, "observer", "read as 'meta'; an observer is loaded as an agent", "warning"))
+    # meta first, then the top level, which wins
+    for source in (head, header):
+        for key, value in source.entries.items():
+            if source is header and key == head_name:
+                continue
+            if key in _OURS and not is_null(value):
+                entries[key] = value
+                keys[key] = source.keys[key]
+            elif key == "tools":
+                _tools(value, source, entries, keys, extra)
+            else:
+                extra[key] = core(plain(value))
+    if "name" in entries:
+        _name(entries, keys)
+    if "provider_preferences" in entries:
+        faults += _preferences(entries["provider_preferences"], header.file)
+    return Mapping(entries, keys, header.file, header.line, header.column), extra, faults
+
+
+def _tools(value: Node, source: Mapping, entries: dict[str, Node], keys: dict[str, tuple[int, int]], extra: dict[str, object]) -> None:
+    """Plain names (or none at all) are tools of the host; modules with a source are kept aside, never fetched or run."""
+    if isinstance(value, Sequence) and all(isinstance(item, Scalar) for item in value.items):
+        entries["tools"] = value
+        keys["tools"] = source.keys["tools"]
+    else:
+        extra["tools"] = core(plain(value))
+
+
+def _name(entries: dict[str, Node], keys: dict[str, tuple[int, int]]) -> None:
+    """A display name ("Code Quality Reviewer") becomes a slug; the agent is reached by it."""
+    name = entries["name"]
+    if isinstance(name, Scalar):
+        slug = slugify(name.text)
+        if slug and slug != name.text:
+            entries["name"] = Scalar(slug, True, name.file, name.line, name.column)
+
+
+def slugify(text: str) -> str:
+    """A name from a display name: lower case, runs of anything else as '-'. Names that are fine stay as they are."""
+    if all(char.isalnum() or char in "_.-" for char in text):
+        return text
+    words = "".join(char if char.isalnum() or char in "_." else " " for char in text.casefold())
+    return "-".join(words.split())
+
+
+def _preferences(node: Node, file: str) -> list[Fault]:
+    """Faults of the older form, whose elements named a class of model in place of provider and model."""
+    faults: list[Fault] = []
+    if not isinstance(node, Sequence):
+        return faults
+    for index, item in enumerate(node.items):
+        if isinstance(item, Mapping) and "class" in item.entries and "provider" not in item.entries:
+            line, column = item.keys["class"]
+            faults.append(
+                Fault(
+                    file, line, column, f"provider_preferences[{index}].class",
+                    "an older form that names no provider; write 'provider:' and 'model:', such as {provider: anthropic, model: claude-sonnet-*}",
+                )  # fmt: skip
+            )
+    return faults

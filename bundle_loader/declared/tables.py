@@ -1,0 +1,75 @@
+"""The tables of a bundle as written: tiers, profiles, roles, providers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from bundle_loader.declared.preference import WrittenPreferences
+from bundle_loader.declared.written import CoreMap, Final, Written, one_or_many
+
+
+def _tier_as_list(value: Any) -> Any:
+    """A cell that is one word names a tier."""
+    return [{"tier": str(value)}] if isinstance(value, str) else value
+
+
+Cell = Annotated[WrittenPreferences, BeforeValidator(_tier_as_list)]
+Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+
+
+class WrittenIdentity(Written):
+    """Which bundle this is."""
+
+    name: str | None = None
+    version: str | None = None
+    description: str | None = None
+
+
+class WrittenProvider(Written):
+    """What a bundle says of a provider: where it listens, and which kind of provider an id of its own is."""
+
+    kind: str | None = None
+    base_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    key_variable: str | None = None
+
+
+class WrittenInclude(Written):
+    """Files to take in, as globs relative to the bundle's own file."""
+
+    include: Texts | None = None
+
+
+class WrittenBundle(Written):
+    """Every key that a bundle file may have. Agents are checked one by one, as patches."""
+
+    format: Annotated[str, Field(pattern=r"^1$")] | None = None
+    bundle: WrittenIdentity | None = None
+    includes: Texts | None = None
+    agents: dict[str, Any] | None = None
+    tiers: dict[str, WrittenPreferences | None] | None = None
+    tier_order: Texts | None = None
+    default: str | None = None
+    profiles: dict[str, dict[str, Cell | None] | None] | None = None
+    roles: dict[str, Cell | None] | None = None
+    providers: dict[str, WrittenProvider | None] | None = None
+    vars: CoreMap | None = None
+    context: WrittenInclude | None = None
+    recipes: WrittenInclude | None = None
+    tasks: CoreMap | None = None
+    policy: CoreMap | str | None = None
+    budgets: Any = None
+    mcp_servers: CoreMap | None = None
+
+
+NOT_IN_FORCE = ("tasks", "policy", "budgets", "mcp_servers", "recipes", "context")
+"""Keys that are read and kept but that nothing acts on."""
+
+
+class ProviderSettings(Final):
+    """Where a provider listens, as the bundle has it; None is the provider's own default."""
+
+    kind: str | None = None
+    base_url: str | None = None
+    key_variable: str | None = None

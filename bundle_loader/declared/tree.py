@@ -1,0 +1,156 @@
+"""Located trees: YAML text as written, with the file, line and column of every key and value."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeAlias
+
+NULLS: Final = frozenset({"", "null", "Null", "NULL", "~"})
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+class Scalar:
+    """One value as written. `quoted` is true for quoted and block text, which is never anything but text."""
+
+    __slots__ = ("column", "file", "line", "quoted", "text")
+
+    def __init__(self, text: str, quoted: bool, file: str, line: int, column: int) -> None:
+        self.text = text
+        self.quoted = quoted
+        self.file = file
+        self.line = line
+        self.column = column
+
+    def __repr__(self) -> str:
+        return f"Scalar({self.text!r} at {self.file}:{self.line}:{self.column})"
+
+    @property
+    def is_null(self) -> bool:
+        """`null`, `~` or nothing at all, unquoted: removes what was inherited."""
+        return not self.quoted and self.text in NULLS
+
+
+class Sequence:
+    """A list. `sealed` marks a list laid on a `null`: what lies below it is gone."""
+
+    __slots__ = ("column", "file", "items", "line", "sealed")
+
+    def __init__(self, items: list[Node], file: str, line: int, column: int, sealed: bool = False) -> None:
+        self.items = items
+        self.file = file
+        self.line = line
+        self.column = column
+        self.sealed = sealed
+
+    def __repr__(self) -> str:
+        return f"Sequence({self.items!r})"
+
+
+class Mapping:
+    """Keys in written order, with the place of each key. `sealed` as in `Sequence`."""
+
+    __slots__ = ("column", "entries", "file", "keys", "line", "sealed")
+
+    def __init__(
+        self,
+        entries: dict[str, Node],
+        keys: dict[str, tuple[int, int]],
+        file: str,
+        line: int,
+        column: int,
+        sealed: bool = False,
+    ) -> None:
+        self.entries = entries
+        self.keys = keys
+        self.file = file
+        self.line = line
+        self.column = column
+        self.sealed = sealed
+
+    def __repr__(self) -> str:
+        return f"Mapping({self.entries!r})"
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+class Plain(str):
+    """Text of an unquoted scalar: where no type is due, YAML 1.2's core schema may read it as something else."""
+
+    __slots__ = ()
+
+
+def is_null(node: Node | None) -> bool:
+    """True for a written null; false for an absent value."""
+    return isinstance(node, Scalar) and node.is_null
+
+
+def plain(node: Node) -> Any:
+    """The tree as dicts, lists, `Plain` or `str` texts and None: what the written models check."""
+    if isinstance(node, Scalar):
+        if node.quoted:
+            return node.text
+        return None if node.text in NULLS else Plain(node.text)
+    if isinstance(node, Mapping):
+        return {key: plain(value) for key, value in node.entries.items()}
+    return [plain(item) for item in node.items]
+
+
+def core(value: Any) -> Any:
+    """A plain value with its unquoted scalars read by YAML 1.2's core schema (so `no` and dates stay text)."""
+    if isinstance(value, Plain):
+        return core_scalar(str(value))
+    if isinstance(value, dict):
+        return {str(key): core(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [core(item) for item in value]
+    return value
+
+
+def core_scalar(text: str) -> Any:
+    """One unquoted scalar by the core schema: null, bool, int, float, else text."""
+    if text in NULLS:
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INTEGER.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _SPECIAL_FLOAT.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return text
+
+
+def position(root: Node, path: tuple[str | int, ...], *, key: bool = False) -> tuple[str, int, int]:
+    """File, line and column of the value at `path`, or of its key; the nearest enclosing place where it is absent."""
+    node: Node = root
+    place = (node.file, node.line, node.column)
+    for index, step in enumerate(path):
+        last = index == len(path) - 1
+        if isinstance(node, Mapping) and isinstance(step, str) and step in node.entries:
+            child = node.entries[step]
+            line, column = node.keys.get(step, (child.line, child.column))
+            place = (node.file, line, column) if last and key else (child.file, child.line, child.column)
+            node = child
+        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+            place = (node.file, node.line, node.column)
+        else:
+            break
+    return place
+
+
+def path_text(path: tuple[str | int, ...]) -> str:
+    """`('provider_preferences', 1, 'model')` as `provider_preferences[1].model`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else step
+    return text

@@ -1,0 +1,175 @@
+"""Checking a located tree against a written model: every fault at once, each with its place and a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from collections.abc import Mapping as MappingType
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+
+from bundle_loader.declared.tree import Mapping, path_text, plain, position
+from bundle_loader.declared.tree import core as core_value
+from bundle_loader.errors import Fault, did_you_mean
+
+M = TypeVar("M", bound="Written")
+
+
+class Written(BaseModel):
+    """What an author may write for one noun: everything optional, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False, hide_input_in_errors=True)
+
+
+class Final(BaseModel):
+    """A finished value: frozen, compared by content."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+def seconds(value: Any) -> Any:
+    """`120s`, `2m`, `500ms`, `1h` or a plain number, in seconds."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("write a length of time such as 120s, 2m or 500ms")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+def one_or_many(value: Any) -> Any:
+    """A single text as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema({"type": ["string", "number"], "description": "120s, 2m, 500ms, 1h, or seconds"}),
+]
+Core = Annotated[Any, BeforeValidator(core_value), WithJsonSchema({})]
+CoreMap = Annotated[dict[str, Any], BeforeValidator(core_value)]
+
+
+def check(model: type[M], tree: Mapping, prefix: tuple[str | int, ...] = ()) -> tuple[M | None, list[Fault]]:
+    """The written value of `tree`, or None and all its faults. `prefix` is put before the keys that faults name."""
+    return check_values(model, plain(tree), lambda: tree, prefix)
+
+
+def check_values(
+    model: type[M], values: Any, locate: Callable[[], Mapping], prefix: tuple[str | int, ...] = ()
+) -> tuple[M | None, list[Fault]]:
+    """As `check`, for values whose tree is only built (`locate()`) when there are faults to place."""
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        tree = locate()
+        return None, [_fault(model, tree, prefix, entry) for entry in error.errors(include_url=False, include_input=True)]
+
+
+def _fault(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], entry: Any) -> Fault:
+    path = tuple(step for step in entry["loc"] if isinstance(step, (str, int)))
+    kind = entry["type"]
+    unknown = kind == "extra_forbidden"
+    file, line, column = position(tree, path, key=unknown or kind == "missing")
+    if unknown:
+        message = "unknown key" + did_you_mean(str(path[-1]), keys_at(model, path[:-1]))
+    else:
+        message = _words(kind, entry)
+    return Fault(file, line, column, path_text(prefix + path), message)
+
+
+_EXPECTED = {
+    "string_type": "write text",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "decimal_type": "write an amount such as 0.05",
+    "decimal_parsing": "write an amount such as 0.05",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "list_type": "write a list",
+    "dict_type": "write 'key: value' lines",
+    "model_type": "write 'key: value' lines",
+    "model_attributes_type": "write 'key: value' lines",
+    "missing": "is missing; add it",
+}
+
+
+def _words(kind: str, entry: Any) -> str:
+    if kind == "value_error":
+        return str(entry["ctx"]["error"])
+    if kind == "literal_error":
+        written = entry["input"]
+        expected = entry["ctx"]["expected"]
+        words = re.findall(r"'([^']*)'", expected)
+        near = did_you_mean(written, words) if isinstance(written, str) else ""
+        return f"{_shown(written)} is not one of {', '.join(words) or expected}{near}"
+    if kind in _EXPECTED:
+        if kind == "missing":
+            return _EXPECTED[kind]
+        return f"{_shown(entry['input'])} does not fit; {_EXPECTED[kind]}"
+    said = entry["msg"]
+    return f"{_shown(entry['input'])} does not fit: {said[0].lower()}{said[1:]}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def keys_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """The keys that may stand in the mapping at `path` of a written model; empty where any key may."""
+    current: Any = model
+    for step in path:
+        if isinstance(current, type) and issubclass(current, BaseModel) and isinstance(step, str):
+            field = current.model_fields.get(step)
+            if field is None:
+                return []
+            current = _element(field.annotation)
+        elif isinstance(current, _Container):
+            current = current.inner
+        else:
+            return []
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return list(current.model_fields)
+    return []
+
+
+class _Container:
+    """A list or mapping on the way down to a model; `inner` is what it holds."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+
+def _element(annotation: Any) -> Any:
+    """The model that an annotation leads to: itself, or wrapped in `_Container` for each list or mapping around it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    origin = getattr(annotation, "__origin__", None)
+    arguments: tuple[Any, ...] = getattr(annotation, "__args__", ())
+    if origin is Annotated:
+        return _element(arguments[0])
+    if origin in (list, tuple):
+        return _Container(_element(arguments[0]))
+    if origin in (dict, MappingType):
+        return _Container(_element(arguments[1]))
+    for argument in arguments:
+        found = _element(argument)
+        if found is not None and argument is not type(None):
+            return found
+    return None

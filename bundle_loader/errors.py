@@ -1,0 +1,157 @@
+"""Every error that leaves the package, as values of primitives that pickle and print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+
+def nearest(word: str, known: Sequence[str] | set[str] | frozenset[str], count: int = 3) -> list[str]:
+    """The names in `known` that look most like `word`, best first; case does not matter."""
+    by_fold: dict[str, str] = {}
+    for name in sorted(known):
+        by_fold.setdefault(name.casefold(), name)
+    found = get_close_matches(word.casefold(), by_fold, n=count, cutoff=0.55)
+    return [by_fold[name] for name in found]
+
+
+def did_you_mean(word: str, known: Sequence[str] | set[str] | frozenset[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, or nothing."""
+    close = nearest(word, known, 1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+class BundleLoaderError(Exception):
+    """The root of all errors of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[BundleLoaderError], args: tuple[Any, ...], state: dict[str, Any]) -> BundleLoaderError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing wrong in one declared file. Lines and columns count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+    level: str = "error"
+    """`error`, `warning` or `note`."""
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line:
+            place += f":{self.line}"
+            if self.column:
+                place += f":{self.column}"
+        what = f"{self.key}: {self.message}" if self.key else self.message
+        return f"{place}: {what}"
+
+
+class DeclarationError(BundleLoaderError):
+    """What an author wrote cannot be used. `faults` holds every fault found, in file order."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class RequestError(BundleLoaderError):
+    """A caller asked for something that does not exist or contradicts itself (unknown agent, tier, provider)."""
+
+
+class FailureKind(StrEnum):
+    """What a provider's failure means for the next step; one word per row of the failure table."""
+
+    BUSY = "busy"
+    LIMITED = "limited"
+    REFUSED = "refused"
+    TOO_LONG = "too long"
+    CONTENT_REFUSED = "content refused"
+    UNSUPPORTED = "unsupported"
+    WRONG_REQUEST = "wrong request"
+    BROKEN = "broken answer"
+
+
+class ProviderFailure(BundleLoaderError):
+    """A provider could not serve one request. Carries primitives only: no key, header or SDK object."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        provider: str,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+        scope: str = "model",
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.provider = provider
+        self.model = model
+        self.message = message
+        self.status = status
+        self.retry_after = retry_after
+        """Seconds, when the vendor said so."""
+        self.request_id = request_id
+        self.scope = scope
+        """`provider` when the whole provider instance is out, `model` when only this model is."""
+
+    def __str__(self) -> str:
+        status = f" {self.status}" if self.status else ""
+        return f"{self.kind}{status}: {self.message}"
+
+
+class NoAnswer(BundleLoaderError):
+    """Nothing answered. `rejections` and `attempts` together hold the reason for every preference."""
+
+    def __init__(self, message: str, *, rejections: Sequence[Any] = (), attempts: Sequence[Any] = ()) -> None:
+        self.rejections = tuple(rejections)
+        self.attempts = tuple(attempts)
+        lines = [message]
+        lines += [f"  {attempt}" for attempt in self.attempts]
+        lines += [f"  {rejection}" for rejection in self.rejections]
+        super().__init__("\n".join(lines))
+
+
+class NoCandidate(NoAnswer):
+    """No preference could be turned into a model that may be tried."""
+
+
+class AllFailed(NoAnswer):
+    """Every candidate was tried and failed."""
+
+
+class Stopped(NoAnswer):
+    """A failure that no other model would mend: a wrong request or refused content."""
+
+
+class DeadlineExceeded(NoAnswer):
+    """The time for the whole chain ran out."""
+
+
+class BrokenAnswer(NoAnswer):
+    """A turn broke after text of it was shown. `partial` is that text."""
+
+    def __init__(self, message: str, *, partial: str, attempts: Sequence[Any] = (), rejections: Sequence[Any] = ()) -> None:
+        super().__init__(message, attempts=attempts, rejections=rejections)
+        self.partial = partial
+
+
+class LimitReached(NoAnswer):
+    """The agent's own limit (turns, cost, depth) ended the work before an answer."""

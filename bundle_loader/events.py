@@ -1,0 +1,54 @@
+"""What a delegation tells its listener while it runs: typed, frozen, printable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bundle_loader.messages import Message, ToolCall, ToolResult, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEvent:
+    """A tool was run inside a turn; `result` is what the model is told."""
+
+    call: ToolCall
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEvent:
+    """A turn is finished. `added` is what it adds to the history: the answer and the results of its tools."""
+
+    turn: Turn
+    added: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusEvent:
+    """A candidate is about to be tried; `number` counts from 1."""
+
+    provider: str
+    model: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEvent:
+    """A candidate failed and the next one takes over. Exactly one for every hop."""
+
+    from_provider: str
+    from_model: str
+    to_provider: str
+    to_model: str
+    reason: str
+
+
+Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent

@@ -1,0 +1,140 @@
+"""Neutral messages, tool calls and usage: what every vendor's wire format is translated to and from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words of a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """A vendor's reasoning block. `data` is the vendor's own form; it goes back to that vendor and to no other."""
+
+    text: str
+    vendor: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model asks for a tool. `signature` is an opaque token that `vendor` wants back beside the call."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    vendor: str = ""
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gave back, as text."""
+
+    call_id: str
+    name: str
+    text: str
+    is_error: bool = False
+
+
+Part: TypeAlias = Text | Thinking | ToolCall | ToolResult
+Role: TypeAlias = Literal["user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One step of a conversation. Role `tool` holds only `ToolResult`s; system text is never a message."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The words of the message, without thinking or tool traffic."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tools that this message asks for, in order."""
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more requests."""
+
+    input_tokens: int = 0
+    """All prompt tokens, those read from and written to a cache included."""
+    output_tokens: int = 0
+    """All generated tokens, reasoning included."""
+    cache_read_tokens: int = 0
+    """The part of `input_tokens` that a cache served."""
+    cache_write_tokens: int = 0
+    """The part of `input_tokens` that was written to a cache."""
+    reasoning_tokens: int = 0
+    """The part of `output_tokens` that was reasoning."""
+    estimated: bool = False
+    """True when any part was counted here because the provider did not say."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model sees it; `schema` is a JSON Schema of an object."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+Finish: TypeAlias = Literal["stop", "length", "tools"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of answer text as it arrives."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One finished answer of a model: the last thing a provider's stream gives."""
+
+    message: Message
+    usage: Usage | None
+    """None when the provider did not say; never made up by an adapter."""
+    model: str | None
+    """The model that the provider says it answered with."""
+    finish: Finish
+    notes: tuple[str, ...] = ()
+    """What the adapter changed or dropped on the way, in words."""
+
+
+StreamPart: TypeAlias = Delta | Turn
+
+
+def user(text: str) -> Message:
+    """A user's message of plain text."""
+    return Message("user", (Text(text),))
+
+
+def assistant(text: str) -> Message:
+    """A model's message of plain text."""
+    return Message("assistant", (Text(text),))

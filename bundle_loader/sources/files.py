@@ -1,0 +1,70 @@
+"""Reading declared files: roots, size and encoding limits, shipped data."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from bundle_loader.errors import DeclarationError, Fault
+
+MAX_FILE: Final = 1024 * 1024
+SUFFIXES: Final = (".md", ".yaml", ".yml")
+_ROOT_MARKS = (".bundle-loader", ".git", "pyproject.toml")
+
+
+@cache
+def shipped_folder() -> Path:
+    """The folder that holds the shipped `agents/` and `bundles/`: inside a wheel, else the source tree's own."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "shipped"
+    return inside if (inside / "bundles").is_dir() else package.parent
+
+
+def root_of(path: Path) -> Path:
+    """The folder that relative paths of `path` may not leave (rule 5 of composition). `path` is resolved."""
+    shipped = shipped_folder()
+    if path.is_relative_to(shipped / "bundles") or path.is_relative_to(shipped / "agents"):
+        return shipped
+    for folder in path.parents:
+        if any((folder / mark).exists() for mark in _ROOT_MARKS):
+            return folder
+    return path.parent
+
+
+class Reader:
+    """Reads files and names them as the caller would: relative to where he stands, where that is shorter."""
+
+    def __init__(self, here: Path | None = None) -> None:
+        self.here = (here or Path.cwd()).resolve()
+        self._prefix = str(self.here) + os.sep
+
+    def shown(self, path: Path | str) -> str:
+        """The name of a file in messages and origins."""
+        return str(path).removeprefix(self._prefix)
+
+    def read(self, path: Path | str) -> str:
+        """The text of a file. Raises DeclarationError for what cannot be read, with the byte that is not UTF-8."""
+        shown = self.shown(path)
+        try:
+            with open(path, "rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except FileNotFoundError:
+            raise _error(shown, "no such file") from None
+        except IsADirectoryError:
+            raise _error(shown, "is a directory; name the bundle file in it") from None
+        except OSError as error:
+            raise _error(shown, f"cannot be read: {error.strerror}") from None
+        if len(data) > MAX_FILE:
+            raise _error(shown, f"is larger than {MAX_FILE // 1024} KiB; a declared file is text to be read by people")
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
+            raise DeclarationError([Fault(shown, line, 0, "", message)]) from None
+
+
+def _error(file: str, message: str) -> DeclarationError:
+    return DeclarationError([Fault(file, 0, 0, "", message)])
