@@ -1,0 +1,1 @@
+"""Every speed and quality figure, one command each: `python -m benchmarks.<name>`."""

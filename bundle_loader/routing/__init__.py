@@ -1,0 +1,1 @@
+"""Which model may do the work, and why: pure."""

@@ -1,0 +1,43 @@
+"""The models that one provider offers, and when that was learnt: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model as its provider lists it. What the list does not say is None, and None never rejects."""
+
+    id: str
+    created: datetime | None = None
+    """When the provider says it was created (aware); often not the release."""
+    window: int | None = None
+    """The most tokens a prompt may have."""
+    output_limit: int | None = None
+    """The most tokens an answer may have."""
+    capabilities: frozenset[str] | None = None
+    """Of `tools`, `vision`, `structured`, `reasoning`, `streaming`."""
+    kind: str | None = None
+    """`chat`, `embedding`, `image`, `audio`, `moderation`, ... where told."""
+    stage: str | None = None
+    """`stable`, `preview`, `deprecated` or `retired` where told."""
+    aliases: tuple[str, ...] = ()
+    digest: str | None = None
+    """Two ids with one digest are one model (Ollama)."""
+    extra: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """A provider's whole list at one moment."""
+
+    provider: str
+    models: tuple[ModelInfo, ...]
+    learnt: float = 0.0
+    """Seconds since the epoch."""
+    version: int = 0
+    """Grows when the list is fetched again; orders are computed once per version and pattern."""
+    simulated: bool = False

@@ -1,0 +1,58 @@
+"""Gates: each takes a model that could serve and gives a reason why it may not, or nothing. Unknown never rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.offer import Offer
+from bundle_loader.routing.request import Request
+
+Gate: TypeAlias = Callable[[Request, Offer, ModelInfo], str | None]
+
+
+def boundary(request: Request, offer: Offer, model: ModelInfo) -> str | None:
+    """`local_only` forbids whatever leaves the machine or its private network."""
+    if request.local_only and not offer.local:
+        return f"local_only: {offer.provider} is not local"
+    return None
+
+
+def kind(request: Request, offer: Offer, model: ModelInfo) -> str | None:
+    """Only models that hold a conversation can be delegated to."""
+    if model.kind is not None and model.kind != "chat":
+        return f"{model.id} is for {model.kind}, not for chat"
+    return None
+
+
+def stage(request: Request, offer: Offer, model: ModelInfo) -> str | None:
+    """A retired model answers nobody."""
+    return f"{model.id} is retired" if model.stage == "retired" else None
+
+
+def capability(request: Request, offer: Offer, model: ModelInfo) -> str | None:
+    """A model that is known not to take tools is not given any."""
+    if request.tools and model.capabilities is not None and "tools" not in model.capabilities:
+        return f"{model.id} takes no tools"
+    return None
+
+
+def window(request: Request, offer: Offer, model: ModelInfo) -> str | None:
+    """A prompt that is known not to fit is not sent."""
+    if request.input_floor is not None and model.window is not None and request.input_floor > model.window:
+        return f"{model.id} takes {model.window} tokens, the prompt has at least {request.input_floor}"
+    return None
+
+
+GATES: Final[tuple[Gate, ...]] = (boundary, kind, stage, capability, window)
+"""In the order in which they are asked."""
+
+
+def reason_against(request: Request, offer: Offer, model: ModelInfo, gates: tuple[Gate, ...] = GATES) -> str | None:
+    """The first gate's reason, or None when the model may be tried."""
+    for gate in gates:
+        reason = gate(request, offer, model)
+        if reason is not None:
+            return reason
+    return None

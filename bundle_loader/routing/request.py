@@ -1,0 +1,149 @@
+"""What is asked of routing: an agent, what the caller insists on, and who delegates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias, TypedDict
+
+from pydantic import ValidationError
+
+from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.preference import Preference, split_pair
+from bundle_loader.errors import RequestError
+
+Pair: TypeAlias = tuple[str, str]
+"""A provider and a concrete model."""
+
+
+class DecidedBy(StrEnum):
+    """Who gave the list that was routed; `number` is the place in the order of precedence."""
+
+    CALLER = "caller"
+    STEP = "step"
+    PIN = "pin"
+    AGENT = "agent"
+    BUNDLE = "bundle"
+    PARENT = "parent"
+
+    @property
+    def number(self) -> int:
+        """1 (the caller, who always wins) to 6 (the parent)."""
+        return list(DecidedBy).index(self) + 1
+
+
+class Choice(TypedDict, total=False):
+    """What a caller may say about who does the work; the arguments of `make_request`."""
+
+    preferences: Sequence[Preference | str | Pair | dict[str, Any]] | None
+    provider: str | None
+    model: str | None
+    tier: str | None
+    role: str | None
+    profile: str | None
+    stage: str | None
+    parent: str | Pair | Sequence[Pair] | None
+    config: Mapping[str, Any] | None
+    local_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to routing. Make it with `make_request`, which checks that the caller does not contradict itself."""
+
+    agent: Agent
+    preferences: tuple[Preference, ...] | None = None
+    """The caller's own list."""
+    provider: str | None = None
+    """A filter on whichever list wins."""
+    tier: str | None = None
+    role: str | None = None
+    profile: str | None = None
+    stage: str | None = None
+    parent: tuple[Pair, ...] = ()
+    """The candidate of whoever delegates, then the rest of its route."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tools: bool = False
+    """True when the work needs tools."""
+    input_floor: int | None = None
+    """The fewest tokens that the first prompt can have."""
+    local_only: bool = False
+
+
+def make_request(
+    agent: Agent,
+    *,
+    preferences: Sequence[Preference | str | Pair | dict[str, Any]] | None = None,
+    provider: str | None = None,
+    model: str | None = None,
+    tier: str | None = None,
+    role: str | None = None,
+    profile: str | None = None,
+    stage: str | None = None,
+    parent: str | Pair | Sequence[Pair] | None = None,
+    config: Mapping[str, Any] | None = None,
+    tools: bool = False,
+    input_floor: int | None = None,
+    local_only: bool = False,
+) -> Request:
+    """A request from a caller's words. Raises RequestError where they contradict each other or make no list."""
+    if preferences is not None and model is not None:
+        raise RequestError("give either preferences or model, not both: a model is a list of one")
+    given = [name for name, value in (("tier", tier), ("role", role), ("profile", profile)) if value is not None]
+    listed = "preferences" if preferences is not None else "model" if model is not None else None
+    if listed and given:
+        raise RequestError(f"give either {listed} or {given[0]}, not both")
+    if len(given) > 1:
+        raise RequestError(f"give one of {', '.join(given)}: each of them chooses a list")
+    own: tuple[Preference, ...] | None = None
+    if model is not None:
+        own = (_pinned(provider, model),)
+        provider = None
+    elif preferences is not None:
+        own = tuple(_preference(item) for item in _several(preferences))
+        if not own:
+            raise RequestError("preferences is empty, so nothing could answer; leave it out to let the agent decide")
+    return Request(
+        agent, own, provider, tier, role, profile, stage, parents(parent), dict(config or {}), tools, input_floor, local_only
+    )
+
+
+def _several(preferences: Any) -> Sequence[Any]:
+    if isinstance(preferences, (str, Preference, dict)):
+        raise RequestError("preferences must be a list, such as ['anthropic/claude-haiku-*']")
+    return list(preferences)
+
+
+def _preference(value: Any) -> Preference:
+    try:
+        return Preference.parse(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        said = str(first.get("ctx", {}).get("error", first["msg"]))
+        raise RequestError(f"not a preference: {where + ': ' if where else ''}{said}; write 'provider/glob' or Preference(...)") from None
+
+
+def _pinned(provider: str | None, model: str) -> Preference:
+    """`model` with a provider beside it is taken whole; alone it must be `provider/glob`."""
+    if provider is not None:
+        return _preference({"provider": provider, "model": model})
+    try:
+        return _preference(split_pair(model))
+    except ValueError:
+        raise RequestError(f"model '{model}' names no provider; write 'provider/{model}', or give provider= beside it") from None
+
+
+def parents(value: str | Pair | Sequence[Pair] | None) -> tuple[Pair, ...]:
+    """The parent's candidates from `provider/model`, a pair, or a list of pairs."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        try:
+            return (split_pair(value),)
+        except ValueError as error:
+            raise RequestError(f"parent: {error}") from None
+    if len(value) == 2 and all(isinstance(item, str) for item in value):
+        return ((str(value[0]), str(value[1])),)
+    return tuple((str(pair[0]), str(pair[1])) for pair in value)

@@ -1,0 +1,77 @@
+"""From a preference to concrete models: one order per catalogue version and pattern, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bundle_loader.declared.preference import Preference
+from bundle_loader.errors import nearest
+from bundle_loader.routing.catalogue import Catalogue, ModelInfo
+from bundle_loader.routing.model_names import is_pattern, nearest_ids, newest_models, snapshots_of
+from bundle_loader.routing.offer import Offer, Offers
+
+_MOST_ORDERS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The models that a preference can mean, best first; `reason` says why there is none."""
+
+    models: tuple[ModelInfo, ...] = ()
+    reason: str | None = None
+    stands_for: str | None = None
+
+
+class Resolver:
+    """Resolves preferences over offers. Keeps orders; holds nothing else."""
+
+    def __init__(self) -> None:
+        self._orders: dict[tuple[str, int, str], Resolved] = {}
+
+    def resolve(self, preference: Preference, offers: Offers) -> tuple[Offer | None, Resolved]:
+        """The provider's offer (None where nobody is mounted under that name) and the models, best first."""
+        offer = offers.find(preference.provider)
+        if offer is None:
+            known = sorted({*offers.by_id, *offers.aliases})
+            close = nearest(preference.provider, known, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; mounted are {', '.join(sorted(offers.by_id)) or 'none'}"
+            return None, Resolved(reason=f"no provider '{preference.provider}' is mounted{hint}")
+        if offer.catalogue is None:
+            return offer, Resolved(reason=offer.reason or "its list of models is not known")
+        return offer, self._order(offer.catalogue, preference.model)
+
+    def _order(self, catalogue: Catalogue, pattern: str) -> Resolved:
+        key = (catalogue.provider, catalogue.version, pattern)
+        found = self._orders.get(key)
+        if found is None:
+            if len(self._orders) >= _MOST_ORDERS:
+                self._orders.clear()
+            found = self._orders[key] = order(catalogue, pattern)
+        return found
+
+
+def order(catalogue: Catalogue, pattern: str) -> Resolved:
+    """A glob's matches, or the one model that an exact id means. A glob is never handed on."""
+    if is_pattern(pattern):
+        matches = tuple(newest_models(pattern, catalogue.models, provider=catalogue.provider))
+        if matches:
+            return Resolved(matches)
+        return Resolved(reason=f"'{pattern}' matches none of {len(catalogue.models)} models")
+    return _exact(catalogue, pattern)
+
+
+def _exact(catalogue: Catalogue, written: str) -> Resolved:
+    """An exact id as listed, as a declared alias, or as the name of its listed snapshots."""
+    folded = written.casefold()
+    by_id = {model.id.casefold(): model for model in catalogue.models}
+    if folded in by_id:
+        return Resolved((by_id[folded],))
+    for model in catalogue.models:
+        if any(alias.casefold() == folded for alias in model.aliases):
+            return Resolved((model,), stands_for=written)
+    snapshots = snapshots_of(written, [model.id for model in catalogue.models])
+    if snapshots:
+        return Resolved(tuple(by_id[name.casefold()] for name in snapshots), stands_for=written)
+    close = nearest_ids(written, [model.id for model in catalogue.models])
+    near = f"; nearest are {', '.join(close)}" if close else ""
+    return Resolved(reason=f"'{written}' is not among its {len(catalogue.models)} models{near}")
