@@ -1,1 +1,107 @@
-"""Agents as markdown files that say which provider and model should do the work."""
+"""Agents as markdown files that say which provider and model should do the work.
+
+Public names are loaded when they are first used: importing the package opens nothing and loads no SDK.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bundle_loader.declared.agent import Agent as Agent
+    from bundle_loader.declared.bundle import Bundle as Bundle
+    from bundle_loader.declared.preference import Preference as Preference
+    from bundle_loader.delegation.context import DelegationContext as DelegationContext
+    from bundle_loader.delegation.result import DelegationResult as DelegationResult
+    from bundle_loader.delegation.result import DoneEvent as DoneEvent
+    from bundle_loader.delegation.spawner import Spawner as Spawner
+    from bundle_loader.delegation.tools import Tool as Tool
+    from bundle_loader.errors import AllFailed as AllFailed
+    from bundle_loader.errors import BrokenAnswer as BrokenAnswer
+    from bundle_loader.errors import BundleLoaderError as BundleLoaderError
+    from bundle_loader.errors import DeadlineExceeded as DeadlineExceeded
+    from bundle_loader.errors import DeclarationError as DeclarationError
+    from bundle_loader.errors import Fault as Fault
+    from bundle_loader.errors import LedgerError as LedgerError
+    from bundle_loader.errors import LimitReached as LimitReached
+    from bundle_loader.errors import NoAnswer as NoAnswer
+    from bundle_loader.errors import NoCandidate as NoCandidate
+    from bundle_loader.errors import ProviderFailure as ProviderFailure
+    from bundle_loader.errors import RequestError as RequestError
+    from bundle_loader.errors import Stopped as Stopped
+    from bundle_loader.events import FallbackEvent as FallbackEvent
+    from bundle_loader.events import OutcomeEvent as OutcomeEvent
+    from bundle_loader.events import StatusEvent as StatusEvent
+    from bundle_loader.events import TextEvent as TextEvent
+    from bundle_loader.events import ToolEvent as ToolEvent
+    from bundle_loader.events import TurnEvent as TurnEvent
+    from bundle_loader.host import Host as Host
+    from bundle_loader.ledger.meter import CallEstimate as CallEstimate
+    from bundle_loader.messages import Message as Message
+    from bundle_loader.messages import Usage as Usage
+    from bundle_loader.providers.base import Provider as Provider
+    from bundle_loader.providers.simulated import SimulatedProvider as SimulatedProvider
+    from bundle_loader.routing.candidate import Candidate as Candidate
+    from bundle_loader.routing.candidate import Rejection as Rejection
+    from bundle_loader.routing.candidate import Route as Route
+    from bundle_loader.routing.catalogue import ModelInfo as ModelInfo
+    from bundle_loader.routing.model_names import newest_models as newest_models
+    from bundle_loader.routing.request import DecidedBy as DecidedBy
+    from bundle_loader.sources.load import load_bundle as load_bundle
+    from bundle_loader.sync import SyncHost as SyncHost
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "declared.agent": ("Agent",),
+    "declared.bundle": ("Bundle",),
+    "declared.preference": ("Preference",),
+    "delegation.context": ("DelegationContext",),
+    "delegation.result": ("DelegationResult", "DoneEvent"),
+    "delegation.spawner": ("Spawner",),
+    "delegation.tools": ("Tool",),
+    "errors": (
+        "AllFailed",
+        "BrokenAnswer",
+        "BundleLoaderError",
+        "DeadlineExceeded",
+        "DeclarationError",
+        "Fault",
+        "LedgerError",
+        "LimitReached",
+        "NoAnswer",
+        "NoCandidate",
+        "ProviderFailure",
+        "RequestError",
+        "Stopped",
+    ),
+    "events": ("FallbackEvent", "OutcomeEvent", "StatusEvent", "TextEvent", "ToolEvent", "TurnEvent"),
+    "host": ("Host",),
+    "ledger.meter": ("CallEstimate",),
+    "messages": ("Message", "Usage"),
+    "providers.base": ("Provider",),
+    "providers.simulated": ("SimulatedProvider",),
+    "routing.candidate": ("Candidate", "Rejection", "Route"),
+    "routing.catalogue": ("ModelInfo",),
+    "routing.model_names": ("newest_models",),
+    "routing.request": ("DecidedBy",),
+    "sources.load": ("load_bundle",),
+    "sync": ("SyncHost",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'bundle_loader' has no attribute '{name}'")
+    value = getattr(import_module(f"bundle_loader.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

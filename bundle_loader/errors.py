@@ -155,3 +155,7 @@ class BrokenAnswer(NoAnswer):
 
 class LimitReached(NoAnswer):
     """The agent's own limit (turns, cost, depth) ended the work before an answer."""
+
+
+class LedgerError(BundleLoaderError):
+    """The ledger's file cannot be used; it is never overwritten."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bundle_loader.messages import Message, ToolCall, ToolResult, Turn
+from bundle_loader.messages import Finish, Message, ToolCall, ToolResult, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +51,13 @@ class FallbackEvent:
     reason: str
 
 
-Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent
+@dataclass(frozen=True, slots=True)
+class OutcomeEvent:
+    """A spawner's last word: the answer of the final turn and the model that the provider says gave it."""
+
+    text: str
+    model: str
+    finish: Finish
+
+
+Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent | OutcomeEvent

@@ -1,0 +1,1 @@
+"""Carrying a delegation out: the only place that tries."""

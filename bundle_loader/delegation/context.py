@@ -1,0 +1,53 @@
+"""What a spawner is handed: plain data that can cross a process or a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bundle_loader.messages import Message, ToolSpec
+from bundle_loader.routing.candidate import Candidate
+from bundle_loader.routing.request import DecidedBy
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnLimits:
+    """Seconds and turns. `timeout` is what is left of the whole deadline, `first` bounds connecting and the first token."""
+
+    timeout: float
+    first: float
+    idle: float
+    max_turns: int
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationContext:
+    """One delegation, on one candidate."""
+
+    id: str
+    parent: str | None
+    root: str
+    depth: int
+    agent: str
+    instruction: str
+    """The agent's text, rendered: the system text."""
+    task: str
+    messages: tuple[Message, ...]
+    """Inherited messages, the task, and every turn that is already finished."""
+    candidate: Candidate | None
+    """Whom to ask; None only before a route has given one."""
+    remaining: tuple[Candidate, ...]
+    decided_by: DecidedBy
+    limits: SpawnLimits
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[ToolSpec, ...] = ()
+    bundle: str = ""
+    bundle_hash: str = ""
+    tier: str | None = None
+    profile: str | None = None
+    stage: str | None = None
+    role: str | None = None
+    local_only: bool = False
+    turns_done: int = 0

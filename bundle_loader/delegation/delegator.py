@@ -1,0 +1,158 @@
+"""Route and delegate: from a caller's words to a run."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.bundle import Bundle
+from bundle_loader.delegation.context import DelegationContext
+from bundle_loader.delegation.conversation import opening
+from bundle_loader.delegation.instruction import render
+from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
+from bundle_loader.delegation.run import Books, Run, first_limits
+from bundle_loader.delegation.spawner import Spawner
+from bundle_loader.delegation.tools import Tool, ToolBox
+from bundle_loader.errors import RequestError
+from bundle_loader.messages import Message
+from bundle_loader.providers.catalogues import Catalogues
+from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.request import Request, make_request
+from bundle_loader.routing.resolve import Resolver
+from bundle_loader.routing.route import route_selection
+from bundle_loader.routing.select import Selection, select
+
+DEADLINE: Final = 300.0
+IDLE: Final = 60.0
+MAX_TURNS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done, beside who should do it."""
+
+    text: str
+    tools: tuple[Callable[..., Any] | Tool, ...] = ()
+    messages: tuple[Message | Mapping[str, Any], ...] = ()
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+
+
+class Delegator:
+    """Routes and delegates over one bundle and its catalogues. Belongs to one event loop."""
+
+    def __init__(self, bundle: Bundle, catalogues: Catalogues, spawner: Spawner, books: Books) -> None:
+        self.bundle = bundle
+        self.catalogues = catalogues
+        self.spawner = spawner
+        self.books = books
+        self.resolver = Resolver()
+
+    async def route(self, agent: str, **choice: Any) -> Route:
+        """The route of an agent for a caller's choice (see `make_request`)."""
+        request = make_request(self.bundle.agent(agent), **choice)
+        return await self._routed(request)
+
+    async def _routed(self, request: Request) -> Route:
+        selection = select(self.bundle, request, dict(self.catalogues.aliases))
+        return await self._resolved(selection, request)
+
+    async def _resolved(self, selection: Selection, request: Request) -> Route:
+        offers = await self.catalogues.offers(preference.provider for preference in selection.preferences)
+        return route_selection(selection, request, offers, self.resolver)
+
+    async def delegate(self, agent: str, work: Work, **choice: Any) -> DelegationResult:
+        """The answer. Raises NoAnswer's kinds with every reason, DeclarationError and RequestError."""
+        run = await self.prepare(agent, work, **choice)
+        async with aclosing(run.events(show=False)) as events:
+            async for event in events:
+                if isinstance(event, DoneEvent):
+                    return event.result
+        raise AssertionError("a run ends in a DoneEvent or raises")
+
+    async def stream(self, agent: str, work: Work, **choice: Any) -> AsyncGenerator[StreamEvent, None]:
+        """Events as they happen, last a `DoneEvent`."""
+        run = await self.prepare(agent, work, **choice)
+        async with aclosing(run.events(show=True)) as events:
+            async for event in events:
+                yield event
+
+    async def prepare(self, agent_name: str, work: Work, **choice: Any) -> Run:
+        """Everything up to the first request: the rendered prompt, the tools and the route. Nothing is sent."""
+        agent = self.bundle.agent(agent_name)
+        if not work.text.strip():
+            raise RequestError("the text to delegate is empty")
+        if work.timeout is not None and work.timeout <= 0:
+            raise RequestError("timeout must be more than 0 seconds")
+        tools = ToolBox(work.tools, agent.tools)
+        instruction = render(agent, self.variables(agent, work.vars))
+        messages = opening(work.messages, work.text)
+        request = make_request(agent, tools=bool(tools.specs), **choice)
+        route = await self._routed(request)
+        fallback = await self._fallback(agent, request)
+        limits = first_limits(work.timeout or agent.limits.timeout or DEADLINE, IDLE, agent.limits.max_turns or MAX_TURNS)
+        own = uuid.uuid4().hex
+        base = DelegationContext(
+            id=own,
+            parent=None,
+            root=own,
+            depth=0,
+            agent=agent.name,
+            instruction=instruction,
+            task=work.text,
+            messages=messages,
+            candidate=route.chosen,
+            remaining=route.candidates[1:],
+            decided_by=route.decided_by,
+            limits=limits,
+            tools=tools.specs,
+            bundle=self.bundle.name,
+            bundle_hash=self.bundle.hash,
+            tier=route.tier,
+            profile=request.profile,
+            stage=request.stage,
+            role=request.role,
+            local_only=request.local_only,
+        )
+        notes = [*route.notes, *_not_in_force(agent, tools)]
+        return Run(
+            base,
+            route,
+            self.spawner,
+            tools,
+            self.books,
+            notes=notes,
+            continue_broken=agent.on_broken_stream == "continue",
+            content_fallback=lambda: fallback,
+        )
+
+    async def _fallback(self, agent: Agent, request: Request) -> tuple[Candidate, ...]:
+        if not agent.content_fallback:
+            return ()
+        selection = Selection(agent.content_fallback, select(self.bundle, request).decided_by, "content_fallback")
+        return (await self._resolved(selection, request)).candidates
+
+    def variables(self, agent: Agent, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Template variables: those that are always there, the bundle's defaults, the caller's."""
+        today = datetime.fromtimestamp(self.books.clock(), UTC).astimezone().date().isoformat()
+        return {"workdir": os.getcwd(), "date": today, "agent": agent.name, **self.bundle.vars, **given}
+
+
+def _not_in_force(agent: Agent, tools: ToolBox) -> list[str]:
+    """Keys that were read and that nothing acts on yet, and tools that the host does not have."""
+    notes = []
+    if agent.output_schema is not None:
+        notes.append("output_schema is read, but answers are not checked against it yet")
+    if agent.limits.max_cost is not None:
+        notes.append("limits.max_cost is read, but not enforced yet")
+    if agent.inherit_context.depth != "none":
+        notes.append("inherit_context is read, but only the messages that are given are handed on")
+    if tools.missing and tools.specs:
+        notes.append(f"the host does not offer the tools {', '.join(tools.missing)}")
+    return notes

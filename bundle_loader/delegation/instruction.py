@@ -1,0 +1,89 @@
+"""An agent's body rendered: Jinja2 in its sandbox, where an unknown variable is an error that names it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bundle_loader.declared.agent import Agent
+from bundle_loader.errors import DeclarationError, Fault, did_you_mean
+
+ALWAYS: Final = ("workdir", "date", "agent")
+"""Variables that every instruction can use."""
+
+_ENVIRONMENT: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
+
+
+def render(agent: Agent, variables: Mapping[str, Any]) -> str:
+    """The agent's instruction with `variables` filled in.
+
+    Bodies of other tools' files are taken literally. Raises DeclarationError with file, line and every unknown variable.
+    """
+    if not agent.template:
+        return agent.instruction
+    values = dict(variables)
+    if agent.parent_instruction is not None:
+        values["base"] = render(agent.parent_instruction, variables)
+    template = _compiled(agent.instruction)
+    if isinstance(template, TemplateSyntaxError):
+        raise DeclarationError([Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")])
+    try:
+        return template.render(values)
+    except UndefinedError as error:
+        raise DeclarationError(_unknown(agent, values, error)) from None
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        message = f"the template cannot be rendered: {error}"
+        raise DeclarationError([Fault(agent.file, agent.body_line + _line(error) - 1, 0, "", message)]) from None
+
+
+def template_faults(agent: Agent) -> list[Fault]:
+    """What is wrong with a body before any variable is known."""
+    if not agent.template:
+        return []
+    template = _compiled(agent.instruction)
+    if isinstance(template, TemplateSyntaxError):
+        return [Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")]
+    return []
+
+
+def variables_of(agent: Agent) -> frozenset[str]:
+    """The variables that a body uses; empty where it is not a template."""
+    if not agent.template or isinstance(_compiled(agent.instruction), TemplateSyntaxError):
+        return frozenset()
+    own = frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(agent.instruction)))
+    parent = agent.parent_instruction
+    return own if parent is None else (own - {"base"}) | variables_of(parent)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(text: str) -> Template | TemplateSyntaxError:
+    try:
+        return _ENVIRONMENT.from_string(text)
+    except TemplateSyntaxError as error:
+        return error
+
+
+def _unknown(agent: Agent, values: Mapping[str, Any], error: UndefinedError) -> list[Fault]:
+    line = agent.body_line + _line(error) - 1
+    used = meta.find_undeclared_variables(_ENVIRONMENT.parse(agent.instruction))
+    unknown = sorted(used - set(values))
+    if not unknown:
+        return [Fault(agent.file, line, 0, "", f"the template cannot be rendered: {error.message}")]
+    if unknown == ["base"]:
+        return [Fault(agent.file, line, 0, "", "'{{ base }}' stands for the extended agent's text, and this agent extends none")]
+    noun = "variable" if len(unknown) == 1 else "variables"
+    names = ", ".join(f"'{name}'" for name in unknown)
+    near = did_you_mean(unknown[0], list(values))
+    remedy = f"give vars={{'{unknown[0]}': ...}} (--var {unknown[0]}=...), or 'vars' in the bundle"
+    return [Fault(agent.file, line, 0, "", f"unknown {noun} {names}{near}; {remedy}")]
+
+
+def _line(error: BaseException) -> int:
+    """The line of the template on which rendering failed."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    return frames[-1].lineno or 1 if frames else 1

@@ -1,0 +1,292 @@
+"""One delegation under way: the flow of attempts driven against the spawner, every step recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from bundle_loader.delegation.attempts import Answered, End, Failed, Try, Verdict, attempts
+from bundle_loader.delegation.context import DelegationContext, SpawnLimits
+from bundle_loader.delegation.result import Attempt, DelegationResult, DoneEvent, StreamEvent
+from bundle_loader.delegation.spawner import Spawner
+from bundle_loader.delegation.tools import ToolBox
+from bundle_loader.errors import (
+    AllFailed,
+    BrokenAnswer,
+    DeadlineExceeded,
+    NoAnswer,
+    NoCandidate,
+    ProviderFailure,
+    Stopped,
+)
+from bundle_loader.events import FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
+from bundle_loader.ledger.ledger import Ledger
+from bundle_loader.ledger.meter import CallScope, LedgerMeter
+from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, Outcome
+from bundle_loader.messages import Message, Usage
+from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.price import Price
+
+LEAST_SHARE: Final = 15.0
+"""Seconds that a candidate has at least for its first token."""
+NO_KEY: Final = "no key: "
+
+
+class Books(Protocol):
+    """Where a run records, and what it asks of money and time."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where every call, attempt and delegation is kept."""
+        ...
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Epoch seconds."""
+        ...
+
+    def price(self, candidate: Candidate, answered: str | None) -> Price | None:
+        """The price of a candidate, or of the model that answered."""
+        ...
+
+
+@dataclass(slots=True)
+class _State:
+    """What a run has gathered so far."""
+
+    history: list[Message]
+    attempts: list[Attempt]
+    notes: list[str]
+    usage: Usage
+    cost: Decimal | None
+    turns: int = 0
+    shown: str = ""
+    """Text of the current turn that the caller has seen."""
+    outcome: OutcomeEvent | None = None
+
+
+class Run:
+    """One delegation on one route. Use `events` once."""
+
+    def __init__(
+        self,
+        base: DelegationContext,
+        route: Route,
+        spawner: Spawner,
+        tools: ToolBox,
+        books: Books,
+        *,
+        notes: Iterable[str] = (),
+        continue_broken: bool = False,
+        content_fallback: Callable[[], tuple[Candidate, ...]] = lambda: (),
+    ) -> None:
+        self.base = base
+        self.route = route
+        self.spawner = spawner
+        self.tools = tools
+        self.books = books
+        self.flow = attempts(route.candidates, continue_broken=continue_broken, content_fallback=content_fallback)
+        self.state = _State(list(base.messages), [], list(notes), Usage(), Decimal(0))
+        self.started = 0.0
+        self.began = 0.0
+
+    async def events(self, *, show: bool) -> AsyncGenerator[StreamEvent, None]:
+        """Everything that happens, last a `DoneEvent`. With `show`, text is yielded as it comes. Raises NoAnswer's kinds."""
+        self.started, self.began = self.books.clock(), perf_counter()
+        try:
+            if not self.route.candidates:
+                raise NoCandidate(_nothing(self.base.agent, self.route), rejections=self.route.rejections)
+            end = asyncio.get_running_loop().time() + self.base.limits.timeout
+            async with aclosing(self._drive(end, show)) as events:
+                async for event in events:
+                    yield event
+            result = self._result()
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            self._record("cancelled", type(error).__name__, None)
+            raise
+        except NoCandidate as error:
+            self._record("refused", str(error).partition("\n")[0], None)
+            raise
+        except BaseException as error:
+            self._record("failed", str(error).partition("\n")[0], None)
+            raise
+        self._record("answered", None, result)
+        yield DoneEvent(result)
+
+    async def _drive(self, end: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
+        loop = asyncio.get_running_loop()
+        step: Try = next(self.flow)
+        while True:
+            if step.wait:
+                await asyncio.sleep(step.wait)
+            candidate = step.candidate
+            number = len(self.state.attempts) + 1
+            yield StatusEvent(candidate.provider, candidate.model, number)
+            failure: ProviderFailure | None = None
+            try:
+                async with aclosing(self._attempt(step, number, end - loop.time(), show)) as events:
+                    async for event in events:
+                        yield event
+            except ProviderFailure as error:
+                failure = error
+            answer = Failed(failure, bool(self.state.shown), end - loop.time()) if failure else Answered()
+            try:
+                step = self.flow.send(answer)
+            except StopIteration as stop:
+                if failure is not None:
+                    raise self._defeat(stop.value, failure) from None
+                return
+            assert failure is not None
+            yield FallbackEvent(candidate.provider, candidate.model, step.candidate.provider, step.candidate.model, str(failure))
+
+    async def _attempt(self, step: Try, number: int, left: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
+        """One candidate: its events, then its record."""
+        base, state, candidate = self.base, self.state, step.candidate
+        share = max(LEAST_SHARE, left / (1 + len(step.remaining)))
+        limits = replace(base.limits, timeout=left, first=min(share, left), max_tokens=_tokens(candidate))
+        context = replace(
+            base,
+            candidate=candidate,
+            remaining=step.remaining,
+            messages=tuple(state.history),
+            config={key: value for key, value in candidate.config.items() if key != "max_tokens"},
+            limits=limits,
+            turns_done=state.turns,
+        )
+        scope = CallScope(uuid.uuid4().hex, base.id, base.root, base.agent, base.tier)
+        meter = LedgerMeter(self.books.ledger, scope, self.books.price, self.books.clock)
+        started, began = self.books.clock(), perf_counter()
+        outcome: Outcome = "failed"
+        failure: ProviderFailure | None = None
+        reason: str | None = None
+        state.shown = ""
+        try:
+            spawned = self.spawner.spawn(context, meter, self.tools)
+            async for event in spawned:
+                if isinstance(event, TextEvent):
+                    if show:
+                        state.shown += event.text
+                        yield event
+                    continue
+                if isinstance(event, TurnEvent):
+                    self._turn(event)
+                elif isinstance(event, OutcomeEvent):
+                    state.outcome = event
+                    outcome = "answered"
+                yield event
+        except ProviderFailure as error:
+            failure, reason = error, str(error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "cancelled" if outcome != "answered" else outcome
+            raise
+        except NoAnswer as error:
+            reason = str(error)
+            raise
+        finally:
+            latency = perf_counter() - began
+            kind = str(failure.kind) if failure else None
+            state.attempts.append(
+                Attempt(number, candidate.provider, candidate.model, outcome, kind, reason, meter.usage, meter.cost, latency)
+            )
+            state.usage = state.usage + meter.usage
+            state.cost = None if state.cost is None or meter.cost is None else state.cost + meter.cost
+            pattern = candidate.preference.model
+            self.books.ledger.append(
+                AttemptRecord(
+                    scope.attempt, base.id, number, candidate.provider, candidate.model, pattern, started, latency, outcome, kind, reason
+                )
+            )
+
+    def _turn(self, event: TurnEvent) -> None:
+        state = self.state
+        state.history += event.added
+        state.turns += 1
+        state.shown = ""
+        state.notes += [note for note in event.turn.notes if note not in state.notes]
+
+    def _result(self) -> DelegationResult:
+        state, last = self.state, self.state.attempts[-1]
+        assert state.outcome is not None
+        return DelegationResult(
+            text=state.outcome.text,
+            provider=last.provider,
+            model=last.model,
+            answered_by=state.outcome.model,
+            decided_by=self.route.decided_by,
+            attempts=tuple(state.attempts),
+            usage=state.usage,
+            cost=state.cost,
+            route=self.route,
+            id=self.base.id,
+            agent=self.base.agent,
+            latency=perf_counter() - self.began,
+            turns=state.turns,
+            messages=tuple(state.history),
+            notes=tuple(state.notes),
+            simulated=any(candidate.simulated for candidate in self.route.candidates if candidate.provider == last.provider),
+            finish=state.outcome.finish,
+        )
+
+    def _defeat(self, verdict: Verdict, failure: ProviderFailure) -> NoAnswer:
+        """The error for the end of the flow, with every attempt and every rejection."""
+        agent = self.base.agent
+        tried = [*map(str, self.state.attempts), *(f"{candidate} was not tried: {reason}" for candidate, reason in verdict.skipped)]
+        rest: dict[str, Any] = {"attempts": tried, "rejections": self.route.rejections}
+        if verdict.end is End.BROKEN:
+            return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=self.state.shown, **rest)
+        if verdict.end is End.STOPPED:
+            return Stopped(f"agent '{agent}': stopped, since no other model would mend this ({failure})", **rest)
+        if verdict.end is End.LATE:
+            return DeadlineExceeded(f"agent '{agent}': no answer within {self.base.limits.timeout:g} s", **rest)
+        return AllFailed(f"agent '{agent}': every candidate failed", **rest)
+
+    def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
+        base = self.base
+        chosen = self.route.chosen
+        self.books.ledger.append(
+            DelegationRecord(
+                id=base.id,
+                parent=base.parent,
+                root=base.root,
+                depth=base.depth,
+                agent=base.agent,
+                tier=base.tier,
+                profile=base.profile,
+                stage=base.stage,
+                role=base.role,
+                decided_by=str(self.route.decided_by),
+                bundle=base.bundle,
+                bundle_hash=base.bundle_hash,
+                started=self.started,
+                latency=perf_counter() - self.began,
+                outcome=outcome,
+                provider=result.provider if result else None,
+                model=result.model if result else None,
+                reason=reason,
+                simulated=bool(chosen and chosen.simulated),
+            )
+        )
+
+
+def _tokens(candidate: Candidate) -> int | None:
+    value = candidate.config.get("max_tokens")
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _nothing(agent: str, route: Route) -> str:
+    message = f"agent '{agent}': none of its preferences can be met (decided by {route.decided_by}: {route.decision})"
+    if any(rejection.reason.startswith(NO_KEY) for rejection in route.rejections):
+        message += "; set one of the keys below, or try it without any: --simulate, Host(simulate=True)"
+    return message
+
+
+def first_limits(timeout: float, idle: float, max_turns: int) -> SpawnLimits:
+    """The limits of a whole delegation, before any candidate has its share."""
+    return SpawnLimits(timeout=timeout, first=timeout, idle=idle, max_turns=max_turns)

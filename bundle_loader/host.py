@@ -1,0 +1,202 @@
+"""The running thing: a bundle, its providers and its ledger, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Unpack
+
+from bundle_loader.declared.bundle import Bundle
+from bundle_loader.delegation.delegator import Delegator, Work
+from bundle_loader.delegation.result import DelegationResult, StreamEvent
+from bundle_loader.delegation.run import Run
+from bundle_loader.delegation.spawner import ProviderSpawner, Spawner
+from bundle_loader.delegation.tools import Tool
+from bundle_loader.errors import RequestError
+from bundle_loader.ledger.ledger import Ledger
+from bundle_loader.ledger.prices import PriceBook
+from bundle_loader.messages import Message
+from bundle_loader.providers import table
+from bundle_loader.providers.base import Provider
+from bundle_loader.providers.catalogues import Catalogues
+from bundle_loader.providers.live import Missing, aliases, live_providers
+from bundle_loader.providers.simulated import simulated_providers
+from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.offer import Offers
+from bundle_loader.routing.price import Price
+from bundle_loader.routing.request import Choice
+from bundle_loader.sources.home import ledger_file
+from bundle_loader.sources.load import load_bundle
+
+logger = logging.getLogger("bundle_loader")
+
+
+class Host:
+    """Routes and delegates. Use it as `async with Host(bundle) as host`; it belongs to the event loop it is entered in.
+
+    `bundle` is a `Bundle`, or a name or path for `load_bundle`. `providers` maps ids to providers and is then all that is
+    mounted; without it every provider of the environment is (`environment` defaults to `os.environ`). `simulate` mounts the
+    simulated provider under every id, `faults` maps ids to faults of it (`{"anthropic": "503"}`). `ledger` is a path, by
+    default a file in the user's data folder. `spawner` replaces the one that drives the SDKs.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str],
+        *,
+        providers: Mapping[str, Provider] | None = None,
+        ledger: str | Path | None = None,
+        simulate: bool = False,
+        faults: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        spawner: Spawner | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        environment = os.environ if environment is None else environment
+        if faults and not simulate:
+            raise RequestError("faults are for simulated providers; give simulate=True as well")
+        if simulate and providers is not None:
+            raise RequestError("give either providers or simulate=True, not both")
+        self._mounted: Mapping[str, Provider | Missing] = (
+            simulated_providers(faults)
+            if simulate
+            else dict(providers)
+            if providers is not None
+            else live_providers(environment, self.bundle.providers)
+        )
+        self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=simulate)
+        self.clock = clock
+        self._spawner = spawner or ProviderSpawner(self._provider)
+        self._prices = PriceBook()
+        self._ledger: Ledger | None = None
+        self._delegator: Delegator | None = None
+
+    # --- life
+
+    async def __aenter__(self) -> Host:
+        if self._delegator is not None:
+            raise RequestError("this host is already open")
+        self._ledger = await asyncio.to_thread(Ledger, self._ledger_path)
+        catalogues = Catalogues(self._mounted, clock=self.clock, aliases=aliases())
+        self._delegator = Delegator(self.bundle, catalogues, self._spawner, self)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give back connections and commit the ledger. Safe to call twice."""
+        delegator, self._delegator = self._delegator, None
+        if delegator is None:
+            return
+        await delegator.catalogues.aclose()
+        closing = [provider.aclose() for provider in self._mounted.values() if not isinstance(provider, Missing)]
+        for outcome in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                logger.warning("a provider could not be closed: %s", outcome)
+        await asyncio.to_thread(self.ledger.close)
+
+    @property
+    def _open(self) -> Delegator:
+        if self._delegator is None:
+            raise RequestError("the host is not open; use 'async with Host(...) as host'")
+        return self._delegator
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of this host; usable while it is open."""
+        if self._ledger is None:
+            raise RequestError("the host is not open; use 'async with Host(...) as host'")
+        return self._ledger
+
+    # --- what it is for
+
+    async def route(self, agent: str, **choice: Unpack[Choice]) -> Route:
+        """The candidates for an agent in order, every rejection with its reason, and who decided.
+
+        A caller's choice is `preferences` (a list), or `model` ("provider/glob", or with `provider` beside it), or one of
+        `tier`, `role` and `profile` (with `stage`); a bare `provider` filters whichever list won. `parent` is the
+        "provider/model" of whoever delegates. An empty route is a value, not an error. Raises RequestError for what does
+        not exist.
+        """
+        return await self._open.route(agent, **choice)
+
+    async def delegate(
+        self,
+        agent: str,
+        text: str,
+        *,
+        tools: Sequence[Callable[..., Any] | Tool] = (),
+        messages: Sequence[Message | Mapping[str, Any]] = (),
+        vars: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        **choice: Unpack[Choice],
+    ) -> DelegationResult:
+        """Have an agent do the work, falling back over its route. The choice is that of `route`.
+
+        `timeout` in seconds covers the whole chain. Raises NoCandidate, AllFailed, Stopped, DeadlineExceeded or
+        LimitReached (all of them NoAnswer, with every reason), DeclarationError and RequestError.
+        """
+        return await self._open.delegate(agent, _work(text, tools, messages, vars, timeout), **choice)
+
+    async def stream(
+        self,
+        agent: str,
+        text: str,
+        *,
+        tools: Sequence[Callable[..., Any] | Tool] = (),
+        messages: Sequence[Message | Mapping[str, Any]] = (),
+        vars: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        **choice: Unpack[Choice],
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """As `delegate`, yielding events as they happen; the last is a `DoneEvent` with the result.
+
+        Once text of a turn was yielded, its breaking raises BrokenAnswer with that text, unless the agent says
+        `on_broken_stream: continue`.
+        """
+        async with aclosing(self._open.stream(agent, _work(text, tools, messages, vars, timeout), **choice)) as events:
+            async for event in events:
+                yield event
+
+    async def prepare(self, agent: str, text: str, **given: Any) -> Run:
+        """What `delegate` would do: the rendered prompt, tools and route. Nothing is sent."""
+        names = ("tools", "messages", "vars", "timeout")
+        work = _work(text, *(given.pop(name, None) for name in names))
+        return await self._open.prepare(agent, work, **given)
+
+    async def offers(self, providers: Iterable[str] | None = None) -> Offers:
+        """What the mounted providers list now; all of them are asked at the same time."""
+        return await self._open.catalogues.offers(providers)
+
+    # --- what the delegator asks of it
+
+    def price(self, candidate: Candidate, answered: str | None) -> Price | None:
+        """The price of what answered, else of what was asked; None where nobody knows it."""
+        row = table.row(candidate.provider)
+        source = row.prices if row is not None and row.prices else candidate.provider
+        local = candidate.local
+        found = self._prices.price(source, answered, self.clock(), local=local) if answered and answered != candidate.model else None
+        return found or self._prices.price(source, candidate.model, self.clock(), local=local)
+
+    def _provider(self, id: str) -> Provider:
+        provider = self._mounted[id]
+        assert not isinstance(provider, Missing)
+        return provider
+
+
+def _work(
+    text: str,
+    tools: Sequence[Callable[..., Any] | Tool] | None,
+    messages: Sequence[Message | Mapping[str, Any]] | None,
+    vars: Mapping[str, Any] | None,
+    timeout: float | None,
+) -> Work:
+    return Work(text, tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout)

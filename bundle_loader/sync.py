@@ -1,0 +1,113 @@
+"""The synchronous twin of `Host`: one background loop thread, the same methods without `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Coroutine, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from bundle_loader.delegation.result import DelegationResult, StreamEvent
+from bundle_loader.errors import RequestError
+from bundle_loader.host import Host
+from bundle_loader.ledger.ledger import Ledger
+from bundle_loader.routing.candidate import Route
+from bundle_loader.routing.offer import Offers
+
+T = TypeVar("T")
+
+
+class SyncHost:
+    """`with SyncHost(bundle) as host: host.delegate("git-ops", "...")`. Takes the arguments of `Host`; usable from any thread."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._host = Host(*args, **options)
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> SyncHost:
+        if self._thread is not None:
+            raise RequestError("this host is already open")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="bundle-loader", daemon=True)
+        self._thread.start()
+        try:
+            self._run(self._host.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back connections and commit the ledger. Safe to call twice."""
+        if self._thread is not None:
+            try:
+                self._run(self._host.aclose())
+            finally:
+                self._stop()
+
+    def _stop(self) -> None:
+        thread, self._thread = self._thread, None
+        assert thread is not None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop's thread; interrupting the caller cancels the work."""
+        if self._thread is None:
+            work.close()
+            raise RequestError("the host is not open; use 'with SyncHost(...) as host'")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of this host; usable while it is open."""
+        return self._host.ledger
+
+    def route(self, agent: str, **choice: Any) -> Route:
+        """See `Host.route`."""
+        return self._run(self._host.route(agent, **choice))
+
+    def delegate(self, agent: str, text: str, **given: Any) -> DelegationResult:
+        """See `Host.delegate`."""
+        return self._run(self._host.delegate(agent, text, **given))
+
+    def offers(self, providers: list[str] | None = None) -> Offers:
+        """See `Host.offers`."""
+        return self._run(self._host.offers(providers))
+
+    def stream(self, agent: str, text: str, **given: Any) -> Iterator[StreamEvent]:
+        """See `Host.stream`. Leaving the loop early cancels the delegation."""
+        events: queue.SimpleQueue[StreamEvent | BaseException | None] = queue.SimpleQueue()
+
+        async def pump() -> None:
+            try:
+                async for event in self._host.stream(agent, text, **given):
+                    events.put(event)
+                events.put(None)
+            except BaseException as error:
+                events.put(error)
+                raise
+
+        if self._thread is None:
+            raise RequestError("the host is not open; use 'with SyncHost(...) as host'")
+        future = asyncio.run_coroutine_threadsafe(pump(), self._loop)
+        try:
+            while (event := events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            future.cancel()
