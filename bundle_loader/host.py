@@ -183,7 +183,9 @@ class Host:
         row = table.row(candidate.provider)
         source = row.prices if row is not None and row.prices else candidate.provider
         local = candidate.local
-        found = self._prices.price(source, answered, self.clock(), local=local) if answered and answered != candidate.model else None
+        found = (
+            self._prices.price(source, answered, self.clock(), local=local) if answered and answered != candidate.model else None
+        )
         return found or self._prices.price(source, candidate.model, self.clock(), local=local)
 
     def _provider(self, id: str) -> Provider:

@@ -28,6 +28,8 @@ class Contribution:
 
     bundle: str
     file: str
+    whole: bool
+    """True for an agent file, which replaces what lies below it; false for a patch."""
     locate: Callable[[], Tree]
 
     @property
@@ -62,6 +64,7 @@ class Bundle(Final):
     _problems: tuple[Fault, ...] = PrivateAttr(default=())
     _broken: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
     _contributions: dict[str, list[Contribution]] = PrivateAttr(default_factory=dict)
+    _header: Tree | None = PrivateAttr(default=None)
     _aliases: dict[str, str] | None = PrivateAttr(default=None)
     _hash: str | None = PrivateAttr(default=None)
 
@@ -74,6 +77,11 @@ class Bundle(Final):
     def broken(self) -> Mapping[str, tuple[Fault, ...]]:
         """Agents that could not be loaded, by name, and why."""
         return self._broken
+
+    @property
+    def header(self) -> Tree | None:
+        """The composed headers of its bundle files, with the place of every value."""
+        return self._header
 
     def contributions(self, agent: str) -> tuple[Contribution, ...]:
         """Who wrote what about an agent, least derived first."""

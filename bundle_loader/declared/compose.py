@@ -82,6 +82,7 @@ def compose(layers: SequenceOf[Layer], name: str | None = None) -> Bundle:
         done.broken[fault_name] = tuple(faults)
     bundle._problems = tuple(sorted(set(done.faults)))
     bundle._broken = {key: value for key, value in done.broken.items() if key not in agents}
+    bundle._header = finisher.header
     bundle._contributions = {folded.name: folded.contributions for folded in done.agents.values()}
     return bundle
 
@@ -113,17 +114,18 @@ def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
     if below is not None:
         if below.bundle == layer.name and below.source is not None:
             first = below.source.file
-            done.faults.append(Fault(source.file, 1, 1, "name", f"agent '{source.name}' is also written in {first}; rename one of them"))
+            done.faults.append(
+                Fault(source.file, 1, 1, "name", f"agent '{source.name}' is also written in {first}; rename one of them")
+            )
             return
-        done.hidden[f"{below.bundle}:{source.name}"] = below
-        done.faults.append(
-            Fault(
-                source.file, 1, 1, "name",
-                f"agent '{source.name}' replaces the one of bundle '{below.bundle}', which '{below.bundle}:{source.name}' still reaches",
-                "warning",
-            )  # fmt: skip
-        )
-    contributions = [*(below.contributions if below else ()), Contribution(layer.name, source.file, partial(_tree_of, source))]
+        still = f"{below.bundle}:{source.name}"
+        done.hidden[still] = below
+        message = f"agent '{source.name}' replaces the one of bundle '{below.bundle}', which '{still}' still reaches"
+        done.faults.append(Fault(source.file, 1, 1, "name", message, "warning"))
+    contributions = [
+        *(below.contributions if below else ()),
+        Contribution(layer.name, source.file, True, partial(_tree_of, source)),
+    ]
     done.agents[source.name] = Folded(source.name, layer.name, None, source, contributions)
 
 
@@ -131,10 +133,12 @@ def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scal
     below = done.agents.get(name)
     if isinstance(patch, Scalar):
         if below is None:
-            done.faults.append(Fault(patch.file, patch.line, patch.column, f"agents.{name}", "removes an agent that is not there", "warning"))
+            done.faults.append(
+                Fault(patch.file, patch.line, patch.column, f"agents.{name}", "removes an agent that is not there", "warning")
+            )
         done.agents.pop(name, None)
         return
-    contribution = Contribution(layer.name, layer.file, lambda: patch)
+    contribution = Contribution(layer.name, layer.file, False, lambda: patch)
     if below is None:
         done.agents[name] = Folded(name, layer.name, patch, None, [contribution])
         return

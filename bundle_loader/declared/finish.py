@@ -7,7 +7,16 @@ from collections.abc import Mapping as MappingOf
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from bundle_loader.declared.agent import IDENTITY_KEYS, SLOT_KEYS, Agent, ContextPolicy, Limits, WrittenAgent, WrittenContext, WrittenLimits
+from bundle_loader.declared.agent import (
+    IDENTITY_KEYS,
+    SLOT_KEYS,
+    Agent,
+    ContextPolicy,
+    Limits,
+    WrittenAgent,
+    WrittenContext,
+    WrittenLimits,
+)
 from bundle_loader.declared.fold import fold_agent, removed
 from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
@@ -320,5 +329,3 @@ def _pruned_node(node: Node) -> Node:
         items = [_pruned_node(item) for item in node.items if not removed(item)]
         return Sequence(items, node.file, node.line, node.column)
     return node
-
-

@@ -165,7 +165,9 @@ def read_tree(source: str, file: str, first_line: int, faults: list[Fault]) -> M
 def _composed(text: str, file: str, first_line: int, faults: list[Fault]) -> Any:
     """libyaml's own nodes, or None (with a fault, or where there is nothing)."""
     if len(text) > MAX_HEADER:
-        raise _Refused(Fault(file, first_line, 1, "", f"the header is larger than {MAX_HEADER // 1024} KiB; move text into the body"))
+        raise _Refused(
+            Fault(file, first_line, 1, "", f"the header is larger than {MAX_HEADER // 1024} KiB; move text into the body")
+        )
     if "\0" in text:
         raise _Refused(Fault(file, first_line, 1, "", "a NUL byte: this is not a text file"))
     try:
@@ -277,7 +279,11 @@ class _Walk:
         if depth > MAX_DEPTH:
             raise _Refused(Fault(self.file, line, column, key, f"nested deeper than {MAX_DEPTH} levels"))
         if visits > MAX_ALIASES or self.count > MAX_NODES:
-            raise _Refused(Fault(self.file, line, column, key, f"more than {MAX_NODES} values, or an alias used more than {MAX_ALIASES} times"))
+            raise _Refused(
+                Fault(
+                    self.file, line, column, key, f"more than {MAX_NODES} values, or an alias used more than {MAX_ALIASES} times"
+                )
+            )
 
     def fault(self, line: int, column: int, key: str, message: str) -> None:
         self.faults.append(Fault(self.file, line, column, key, message))

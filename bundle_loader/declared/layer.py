@@ -124,7 +124,11 @@ def _patch(layer: Layer, agents: Mapping, name: str, node: Any) -> None:
     elif isinstance(node, Mapping):
         _, found = check(WrittenAgent, node, ("agents", name))
         if "name" in node.entries:
-            found.append(Fault(layer.file, *node.keys["name"], f"agents.{name}.name", "a patch keeps the name of its agent; remove the key"))
+            found.append(
+                Fault(
+                    layer.file, *node.keys["name"], f"agents.{name}.name", "a patch keeps the name of its agent; remove the key"
+                )
+            )
         layer.faults += found
         if not found:
             layer.patches[name] = node

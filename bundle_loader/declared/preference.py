@@ -136,7 +136,9 @@ class WrittenPreference(Written):
 
 
 @lru_cache(maxsize=4096)
-def _kept(provider: str | None, model: str | None, optional: bool | None, tier: str | None, base: bool) -> list[WrittenPreference]:
+def _kept(
+    provider: str | None, model: str | None, optional: bool | None, tier: str | None, base: bool
+) -> list[WrittenPreference]:
     return []
 
 

@@ -77,10 +77,8 @@ def _fault(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...],
     kind = entry["type"]
     unknown = kind == "extra_forbidden"
     file, line, column = position(tree, path, key=unknown or kind == "missing")
-    if unknown:
-        message = "unknown key" + did_you_mean(str(path[-1]), keys_at(model, path[:-1]))
-    else:
-        message = _words(kind, entry)
+    near = did_you_mean(str(path[-1]), keys_at(model, path[:-1])) if unknown else ""
+    message = f"unknown key{near}" if unknown else _words(kind, entry)
     return Fault(file, line, column, path_text(prefix + path), message)
 
 

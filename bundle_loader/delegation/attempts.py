@@ -112,9 +112,13 @@ def _after(
 ) -> list[Candidate]:
     """The candidates that are worth trying after this failure, in order; the others are skipped with a reason."""
     if failure.kind is FailureKind.REFUSED and failure.scope == "provider":
-        return _without(queue, skipped, lambda other: other.provider == candidate.provider, f"{candidate.provider} refused: {failure.message}")
+        return _without(
+            queue, skipped, lambda other: other.provider == candidate.provider, f"{candidate.provider} refused: {failure.message}"
+        )
     if failure.kind is FailureKind.UNSUPPORTED:
-        return _without(queue, skipped, lambda other: other.provider == candidate.provider, f"{candidate.provider} does not take this request")
+        return _without(
+            queue, skipped, lambda other: other.provider == candidate.provider, f"{candidate.provider} does not take this request"
+        )
     if failure.kind is FailureKind.TOO_LONG:
         return _larger(candidate, queue, skipped)
     if failure.kind is FailureKind.REFUSED and failure.status != 403 and candidate.spare is not None:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bundle_loader.messages import Message, ToolSpec
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.request import DecidedBy
+
+DEFAULT_MAX_TOKENS: Final = 4096
+
+
+def output_bound(candidate: Candidate) -> int:
+    """The most tokens of one answer: the config's `max_tokens`, else the model's listed output limit, else 4096."""
+    written = candidate.config.get("max_tokens")
+    if isinstance(written, int) and not isinstance(written, bool) and written > 0:
+        return written
+    info = candidate.info
+    return info.output_limit if info is not None and info.output_limit else DEFAULT_MAX_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +30,6 @@ class SpawnLimits:
     first: float
     idle: float
     max_turns: int
-    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ def render(agent: Agent, variables: Mapping[str, Any]) -> str:
         values["base"] = render(agent.parent_instruction, variables)
     template = _compiled(agent.instruction)
     if isinstance(template, TemplateSyntaxError):
-        raise DeclarationError([Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")])
+        raise DeclarationError(
+            [Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")]
+        )
     try:
         return template.render(values)
     except UndefinedError as error:

@@ -149,7 +149,7 @@ class Run:
         """One candidate: its events, then its record."""
         base, state, candidate = self.base, self.state, step.candidate
         share = max(LEAST_SHARE, left / (1 + len(step.remaining)))
-        limits = replace(base.limits, timeout=left, first=min(share, left), max_tokens=_tokens(candidate))
+        limits = replace(base.limits, timeout=left, first=min(share, left))
         context = replace(
             base,
             candidate=candidate,
@@ -200,7 +200,17 @@ class Run:
             pattern = candidate.preference.model
             self.books.ledger.append(
                 AttemptRecord(
-                    scope.attempt, base.id, number, candidate.provider, candidate.model, pattern, started, latency, outcome, kind, reason
+                    scope.attempt,
+                    base.id,
+                    number,
+                    candidate.provider,
+                    candidate.model,
+                    pattern,
+                    started,
+                    latency,
+                    outcome,
+                    kind,
+                    reason,
                 )
             )
 
@@ -237,7 +247,10 @@ class Run:
     def _defeat(self, verdict: Verdict, failure: ProviderFailure) -> NoAnswer:
         """The error for the end of the flow, with every attempt and every rejection."""
         agent = self.base.agent
-        tried = [*map(str, self.state.attempts), *(f"{candidate} was not tried: {reason}" for candidate, reason in verdict.skipped)]
+        tried = [
+            *map(str, self.state.attempts),
+            *(f"{candidate} was not tried: {reason}" for candidate, reason in verdict.skipped),
+        ]
         rest: dict[str, Any] = {"attempts": tried, "rejections": self.route.rejections}
         if verdict.end is End.BROKEN:
             return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=self.state.shown, **rest)
@@ -273,11 +286,6 @@ class Run:
                 simulated=bool(chosen and chosen.simulated),
             )
         )
-
-
-def _tokens(candidate: Candidate) -> int | None:
-    value = candidate.config.get("max_tokens")
-    return value if isinstance(value, int) and value > 0 else None
 
 
 def _nothing(agent: str, route: Route) -> str:

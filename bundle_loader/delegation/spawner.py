@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Protocol
 
-from bundle_loader.delegation.context import DelegationContext
+from bundle_loader.delegation.context import DelegationContext, output_bound
 from bundle_loader.delegation.conversation import prompt_bytes
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import LimitReached
@@ -17,8 +17,6 @@ from bundle_loader.messages import Delta, Message, Turn
 from bundle_loader.providers.base import ChatRequest, Provider
 from bundle_loader.providers.faults import broken, too_slow
 from bundle_loader.routing.candidate import Candidate
-
-DEFAULT_MAX_TOKENS = 4096
 
 
 class Spawner(Protocol):
@@ -61,7 +59,9 @@ class ProviderSpawner:
             if turn.finish != "tools":
                 yield OutcomeEvent(turn.message.text, turn.model or candidate.model, turn.finish)
                 return
-        raise LimitReached(f"agent '{context.agent}' used all of its {context.limits.max_turns} turns (limits.max_turns) without an answer")
+        raise LimitReached(
+            f"agent '{context.agent}' used all of its {context.limits.max_turns} turns (limits.max_turns) without an answer"
+        )
 
     async def _turn(
         self, provider: Provider, candidate: Candidate, context: DelegationContext, meter: Meter, messages: tuple[Message, ...]
@@ -72,7 +72,7 @@ class ProviderSpawner:
             messages=messages,
             system=context.instruction,
             tools=context.tools,
-            max_tokens=max_tokens(context, candidate),
+            max_tokens=output_bound(candidate),
             config=context.config,
             timeout=context.limits.timeout,
         )
@@ -88,15 +88,6 @@ class ProviderSpawner:
                 call.streamed(len(part.text.encode()))
                 yield part
             raise broken(candidate.provider, candidate.model, "the stream ended without an answer")
-
-
-def max_tokens(context: DelegationContext, candidate: Candidate) -> int:
-    """The config's `max_tokens`, else the model's listed output limit, else 4096."""
-    written = context.limits.max_tokens
-    if written is not None:
-        return written
-    info = candidate.info
-    return info.output_limit if info is not None and info.output_limit else DEFAULT_MAX_TOKENS
 
 
 async def _patient(provider: Provider, request: ChatRequest, context: DelegationContext) -> AsyncGenerator[Delta | Turn, None]:

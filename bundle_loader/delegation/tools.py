@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -39,10 +40,8 @@ class Tool:
             known = None
         if known is None:
             known = _made(function)
-            try:
+            with suppress(TypeError):
                 _TOOLS[function] = known
-            except TypeError:
-                pass
         return known
 
 

@@ -68,7 +68,8 @@ class Ledger:
         """The newest delegations with their own tokens and cost, newest first."""
         query = """
             SELECT d.*, COUNT(c.id) AS calls, SUM(c.input_tokens) AS input_tokens, SUM(c.output_tokens) AS output_tokens,
-                   SUM(c.cost_pico) AS cost_pico, SUM(CASE WHEN c.id IS NOT NULL AND c.cost_pico IS NULL THEN 1 ELSE 0 END) AS unknown
+                   SUM(c.cost_pico) AS cost_pico,
+                   SUM(CASE WHEN c.id IS NOT NULL AND c.cost_pico IS NULL THEN 1 ELSE 0 END) AS unknown
             FROM delegations d LEFT JOIN calls c ON c.delegation = d.id GROUP BY d.id ORDER BY d.started DESC, d.id LIMIT ?
         """
         return [_costed(row) for row in self._read(query, (limit,))]

@@ -65,7 +65,11 @@ class LedgerMeter:
     """The meter of one attempt: records each call in the ledger, with its cost."""
 
     def __init__(
-        self, ledger: Ledger, scope: CallScope, price_of: Callable[[Candidate, str | None], Price | None], clock: Callable[[], float]
+        self,
+        ledger: Ledger,
+        scope: CallScope,
+        price_of: Callable[[Candidate, str | None], Price | None],
+        clock: Callable[[], float],
     ) -> None:
         self.ledger = ledger
         self.scope = scope

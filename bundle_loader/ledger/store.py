@@ -25,9 +25,9 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_delegation ON attempts (delegation);
 CREATE TABLE calls (
     id TEXT PRIMARY KEY, attempt TEXT NOT NULL, delegation TEXT NOT NULL, root TEXT NOT NULL, agent TEXT NOT NULL, tier TEXT,
-    provider TEXT NOT NULL, pattern TEXT NOT NULL, asked TEXT NOT NULL, answered TEXT, started REAL NOT NULL, latency REAL NOT NULL,
-    first_token REAL, input_tokens INTEGER, output_tokens INTEGER, cache_read_tokens INTEGER, cache_write_tokens INTEGER,
-    reasoning_tokens INTEGER, estimated INTEGER NOT NULL, cost_pico INTEGER, outcome TEXT NOT NULL, reason TEXT,
+    provider TEXT NOT NULL, pattern TEXT NOT NULL, asked TEXT NOT NULL, answered TEXT, started REAL NOT NULL,
+    latency REAL NOT NULL, first_token REAL, input_tokens INTEGER, output_tokens INTEGER, cache_read_tokens INTEGER,
+    cache_write_tokens INTEGER, reasoning_tokens INTEGER, estimated INTEGER NOT NULL, cost_pico INTEGER, outcome TEXT NOT NULL, reason TEXT,
     simulated INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX calls_delegation ON calls (delegation);
@@ -58,7 +58,9 @@ class Store:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._migrate()
         except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{path} is not a ledger that can be read ({error}); move it away, or name another with ledger=") from None
+            raise LedgerError(
+                f"{path} is not a ledger that can be read ({error}); move it away, or name another with ledger="
+            ) from None
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}; name another file with ledger=") from None
 
@@ -66,7 +68,9 @@ class Store:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             self._db.close()
-            raise LedgerError(f"{self.path} was written by a newer version (schema {version}); update, or name another file with ledger=")
+            raise LedgerError(
+                f"{self.path} was written by a newer version (schema {version}); update, or name another file with ledger="
+            )
         if version == len(MIGRATIONS):
             return
         self._db.execute("BEGIN IMMEDIATE")

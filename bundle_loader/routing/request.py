@@ -122,7 +122,9 @@ def _preference(value: Any) -> Preference:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         said = str(first.get("ctx", {}).get("error", first["msg"]))
-        raise RequestError(f"not a preference: {where + ': ' if where else ''}{said}; write 'provider/glob' or Preference(...)") from None
+        raise RequestError(
+            f"not a preference: {where + ': ' if where else ''}{said}; write 'provider/glob' or Preference(...)"
+        ) from None
 
 
 def _pinned(provider: str | None, model: str) -> Preference:

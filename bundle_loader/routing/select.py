@@ -68,7 +68,9 @@ def _bundle(bundle: Bundle, agent: Agent) -> Selection | None:
     """5. the bundle's `default` tier (not for `self`)."""
     if bundle.default is None or agent.name == SELF:
         return None
-    return Selection(bundle.tier(bundle.default), DecidedBy.BUNDLE, f"default tier {bundle.default}", bundle.default, _unmet(bundle, agent))
+    return Selection(
+        bundle.tier(bundle.default), DecidedBy.BUNDLE, f"default tier {bundle.default}", bundle.default, _unmet(bundle, agent)
+    )
 
 
 def _parent(request: Request) -> Selection | None:
@@ -90,7 +92,8 @@ def _nobody(bundle: Bundle, agent: Agent) -> str:
     if agent.model_role and agent.slot is None:
         wants = f"names only the role {' or '.join(agent.model_role)}, which no table in bundle '{bundle.name}' has"
     remedy = "" if agent.name == SELF else ", write 'default: <tier>' in the bundle, or a tier in the agent"
-    return f"agent '{agent.name}' {wants}, and there is no caller to inherit from; give parent='provider/model' or preferences{remedy}"
+    give = f"give parent='provider/model' or preferences{remedy}"
+    return f"agent '{agent.name}' {wants}, and there is no caller to inherit from; {give}"
 
 
 def _filtered(selection: Selection, provider: str | None, canonical: dict[str, str]) -> Selection:
@@ -99,7 +102,9 @@ def _filtered(selection: Selection, provider: str | None, canonical: dict[str, s
         return selection
     wanted = canonical.get(provider, provider)
     kept = tuple(item for item in selection.preferences if wanted in (item.provider, canonical.get(item.provider)))
-    refused = tuple((item, f"the caller asks for provider '{provider}' only") for item in selection.preferences if item not in kept)
+    refused = tuple(
+        (item, f"the caller asks for provider '{provider}' only") for item in selection.preferences if item not in kept
+    )
     return Selection(
         kept, selection.decided_by, f"{selection.decision}, provider {provider} only", selection.tier, selection.notes, refused
     )

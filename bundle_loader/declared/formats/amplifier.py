@@ -9,6 +9,9 @@ from bundle_loader.errors import Fault
 
 FORM: Final = "amplifier"
 _HEADS = ("meta", "observer")
+_OLD_FORM = (
+    "an older form that names no provider; write 'provider:' and 'model:', such as {provider: anthropic, model: claude-sonnet-*}"
+)
 _OURS = ("name", "description", "provider_preferences", "model_role")
 
 
@@ -28,7 +31,9 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
     assert isinstance(head, Mapping)
     if head_name == "observer":
         line, column = header.keys[head_name]
-        faults.append(Fault(header.file, line, column, "observer", "read as 'meta'; an observer is loaded as an agent", "warning"))
+        faults.append(
+            Fault(header.file, line, column, "observer", "read as 'meta'; an observer is loaded as an agent", "warning")
+        )
     # meta first, then the top level, which wins
     for source in (head, header):
         for key, value in source.entries.items():
@@ -48,7 +53,9 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
     return Mapping(entries, keys, header.file, header.line, header.column), extra, faults
 
 
-def _tools(value: Node, source: Mapping, entries: dict[str, Node], keys: dict[str, tuple[int, int]], extra: dict[str, object]) -> None:
+def _tools(
+    value: Node, source: Mapping, entries: dict[str, Node], keys: dict[str, tuple[int, int]], extra: dict[str, object]
+) -> None:
     """Plain names (or none at all) are tools of the host; modules with a source are kept aside, never fetched or run."""
     if isinstance(value, Sequence) and all(isinstance(item, Scalar) for item in value.items):
         entries["tools"] = value
@@ -82,10 +89,5 @@ def _preferences(node: Node, file: str) -> list[Fault]:
     for index, item in enumerate(node.items):
         if isinstance(item, Mapping) and "class" in item.entries and "provider" not in item.entries:
             line, column = item.keys["class"]
-            faults.append(
-                Fault(
-                    file, line, column, f"provider_preferences[{index}].class",
-                    "an older form that names no provider; write 'provider:' and 'model:', such as {provider: anthropic, model: claude-sonnet-*}",
-                )  # fmt: skip
-            )
+            faults.append(Fault(file, line, column, f"provider_preferences[{index}].class", _OLD_FORM))
     return faults

@@ -1,0 +1,135 @@
+"""Parse, find the command, map errors to exit codes; commands are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bundle_loader import __version__
+from bundle_loader.errors import (
+    BundleLoaderError,
+    DeclarationError,
+    LedgerError,
+    NoAnswer,
+    ProviderFailure,
+    RequestError,
+    did_you_mean,
+)
+
+FINE: Final = 0
+FAULTS: Final = 1
+USAGE: Final = 2
+OURS: Final = 3
+NO_ANSWER: Final = 4
+STOPPED: Final = 130
+
+COMMANDS: Final = {
+    "check": "Check a bundle and its agents: every fault with file, line and remedy.",
+    "agents": "List the agents of a bundle, their tiers and what they prefer.",
+    "models": "List the models that providers offer now.",
+    "resolve": "Show which model an agent, or a provider/glob, means now.",
+    "explain": "Show who decided what: an agent's fields, its route, every rejection.",
+    "delegate": "Have an agent do some work.",
+    "verify": "Check that the shipped agents end on the models of their tiers.",
+    "ledger": "Show what was delegated, by whom it was answered and what it cost.",
+}
+"""Name -> its line of help. The command `x` is `bundle_loader.cli.x:app`."""
+
+
+class LazyCommands(TyperGroup):
+    """A group that knows its commands by name and loads the module of the one that runs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"bundle_loader.cli.{cmd_name}")
+        command = typer.main.get_command(module.app)
+        assert isinstance(command, TyperCommand)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(cls=LazyCommands, rich_markup_mode=None, add_completion=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def bundle_loader(
+    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True, callback=_version),
+) -> None:
+    """Agents as markdown files: which model does the work, why, and what it cost.
+
+    Exit codes: 0 fine, 1 faults in your input or a failed check, 2 usage, 3 ours, 4 no answer, 130 stopped.
+    """
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and give its exit code. Nothing but the code leaves it: errors are printed."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(given or ["--help"], standalone_mode=False, prog_name="bundle-loader")
+        sys.stdout.flush()
+        return code if isinstance(code, int) else FINE
+    except typer.TyperException as error:
+        typer.echo(f"{error.format_message()} Try 'bundle-loader --help'.{_near(given)}", err=True)
+        return USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("stopped", err=True)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except BundleLoaderError as error:
+        return _tell(error, "--json" in given)
+    except Exception as error:
+        if os.environ.get("BUNDLE_LOADER_DEBUG"):
+            raise
+        typer.echo(f"this is a fault of bundle-loader's own: {type(error).__name__}: {error}", err=True)
+        typer.echo("set BUNDLE_LOADER_DEBUG=1 to see where, and report it", err=True)
+        return OURS
+
+
+def _near(given: list[str]) -> str:
+    word = next((argument for argument in given if not argument.startswith("-")), "")
+    return "" if word in COMMANDS else did_you_mean(word, list(COMMANDS)).replace("; did", " Did")
+
+
+def code_of(error: BundleLoaderError) -> int:
+    """The exit code that an error stands for."""
+    return NO_ANSWER if isinstance(error, (NoAnswer, ProviderFailure)) else FAULTS
+
+
+def _tell(error: BundleLoaderError, as_json: bool) -> int:
+    code = code_of(error)
+    if as_json:
+        import json
+
+        said: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+        if isinstance(error, DeclarationError):
+            said["faults"] = [
+                {"file": f.file, "line": f.line, "column": f.column, "key": f.key, "message": f.message, "level": f.level}
+                for f in error.faults
+            ]
+        if isinstance(error, NoAnswer):
+            said["attempts"] = [str(attempt) for attempt in error.attempts]
+            said["rejections"] = [str(rejection) for rejection in error.rejections]
+        typer.echo(json.dumps({"error": said, "exit_code": code}, indent=2))
+    typer.echo(f"error: {error}" if isinstance(error, (RequestError, LedgerError, NoAnswer)) else str(error), err=True)
+    return code

@@ -1,0 +1,123 @@
+"""`bundle-loader resolve`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from bundle_loader.cli.hosting import choice, opened, with_host
+from bundle_loader.cli.main import NO_ANSWER
+from bundle_loader.cli.options import (
+    BundleOption,
+    FaultOption,
+    JsonOption,
+    LedgerOption,
+    ModelOption,
+    ParentOption,
+    PreferOption,
+    ProfileOption,
+    ProviderOption,
+    RoleOption,
+    SimulateOption,
+    StageOption,
+    TierOption,
+)
+from bundle_loader.cli.output import as_json, jsonable, table
+from bundle_loader.declared.preference import Preference
+from bundle_loader.errors import RequestError
+from bundle_loader.host import Host
+from bundle_loader.routing.candidate import Route
+from bundle_loader.routing.request import make_request
+from bundle_loader.routing.resolve import Resolver
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def resolve(
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[AGENT|PROVIDER/GLOB]...", help="Agents, or globs; else all agents.")
+    ] = None,
+    bundle: BundleOption = None,
+    prefer: PreferOption = None,
+    provider: ProviderOption = None,
+    model: ModelOption = None,
+    tier: TierOption = None,
+    role: RoleOption = None,
+    profile: ProfileOption = None,
+    stage: StageOption = None,
+    parent: ParentOption = None,
+    simulate: SimulateOption = False,
+    fault: FaultOption = None,
+    ledger: LedgerOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which model an agent, or a provider/glob, means now."""
+    host = opened(bundle, simulate, fault, ledger)
+    said = choice(
+        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
+    )
+    names = what or sorted(host.bundle.agents)
+
+    async def ask(host: Host) -> list[dict[str, Any]]:
+        return [await _glob(host, name) if "/" in name else await _agent(host, name, said, alone=bool(what)) for name in names]
+
+    found = with_host(host, ask)
+    if json:
+        as_json({"resolved": found})
+    else:
+        rows = [(entry["name"], entry["model"] or "-", entry["decided_by"], entry["why"]) for entry in found]
+        table(("asked", "model", "decided by", ""), rows)
+        for entry in found:
+            for rejection in entry["rejections"] if what else ():
+                typer.echo(f"  x {rejection}")
+    if any(entry["failed"] for entry in found):
+        raise typer.Exit(NO_ANSWER)
+
+
+async def _agent(host: Host, name: str, said: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    """One agent. In a list of all of them, one that merely inherits is no failure."""
+    try:
+        route = await host.route(name, **said)
+    except RequestError as error:
+        if alone:
+            raise
+        return _entry(name, None, "parent", str(error).partition(";")[0], [], failed=False)
+    return _of_route(name, route)
+
+
+def _of_route(name: str, route: Route) -> dict[str, Any]:
+    chosen = route.chosen
+    why = route.decision if chosen else "no preference can be met"
+    rejections = [str(rejection) for rejection in route.rejections]
+    entry = _entry(
+        name,
+        str(chosen) if chosen else None,
+        f"{route.decided_by} ({route.decided_by.number})",
+        why,
+        rejections,
+        failed=not chosen,
+    )
+    entry["candidates"] = [jsonable(candidate) for candidate in route.candidates]
+    return entry
+
+
+async def _glob(host: Host, text: str) -> dict[str, Any]:
+    """A provider/glob by itself: the model it means, and all that it matches, best first."""
+    request = make_request(host.bundle.agent("self"), preferences=[text])
+    assert request.preferences is not None
+    preference: Preference = request.preferences[0]
+    offer, resolved = Resolver().resolve(preference, await host.offers([preference.provider]))
+    ids = [model.id for model in resolved.models]
+    best = f"{offer.provider}/{ids[0]}" if offer and ids else None
+    more = f"then {', '.join(ids[1:4])}{' ...' if len(ids) > 4 else ''}" if len(ids) > 1 else ""
+    entry = _entry(
+        text, best, "-", more if ids else "matches nothing", [resolved.reason] if resolved.reason else [], failed=not ids
+    )
+    entry["matches"] = ids
+    return entry
+
+
+def _entry(name: str, model: str | None, decided_by: str, why: str, rejections: list[str], *, failed: bool) -> dict[str, Any]:
+    return {"name": name, "model": model, "decided_by": decided_by, "why": why, "rejections": rejections, "failed": failed}
