@@ -1,0 +1,1 @@
+"""Places that serve models, each behind the same small protocol."""

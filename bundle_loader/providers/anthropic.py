@@ -1,0 +1,142 @@
+"""Anthropic, through its official SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bundle_loader.errors import ProviderFailure
+from bundle_loader.messages import StreamPart
+from bundle_loader.providers import anthropic_wire, faults, sdk_client, sdk_faults, table
+from bundle_loader.providers.base import ChatRequest
+from bundle_loader.routing.catalogue import ModelInfo
+
+_PAGE = 1000
+_MOST_PAGES = 100
+_STAGES = {"active": "stable", "deprecated": "deprecated", "retired": "retired"}
+_CAPABILITIES = {"image_input": "vision", "structured_outputs": "structured", "thinking": "reasoning"}
+
+
+class AnthropicProvider:
+    """Claude models. Nothing is imported or opened before the first request."""
+
+    local = False
+
+    def __init__(
+        self, *, id: str = "anthropic", api_key: str | None, base_url: str | None = None, connect_timeout: float = 10.0
+    ) -> None:
+        self._id = id
+        self._row = table.rows()["anthropic"]
+        self._api_key = api_key
+        self._base_url = base_url or self._row.base_url
+        self._connect_timeout = connect_timeout
+        self._clients = sdk_client.SdkClients(self._client)
+
+    @property
+    def id(self) -> str:
+        """The name that preferences use."""
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"AnthropicProvider(id={self._id!r}, base_url={table.shown(self._base_url)!r})"
+
+    def _client(self) -> Any:
+        import anthropic
+
+        client = anthropic.AsyncAnthropic(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            max_retries=0,
+            timeout=sdk_client.timeout(sdk_client.LIST_SECONDS, self._connect_timeout),
+            open_telemetry=False,
+            http_client=sdk_client.http_client(anthropic, connect_timeout=self._connect_timeout, local=False),
+        )
+        return sdk_client.without_ambient(client)
+
+    def _need_key(self) -> None:
+        if not self._api_key:
+            raise faults.no_key(self._id, self._row.key_variables)
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """Every model that is not retired, over all pages."""
+        self._need_key()
+        import anthropic
+
+        failed: ProviderFailure | None = None
+        models: list[ModelInfo] = []
+        try:
+            page = await self._clients.get().models.list(limit=_PAGE)
+            for _ in range(_MOST_PAGES):
+                models += [self._info(entry) for entry in self._entries(page)]
+                if not page.has_next_page():
+                    return models
+                page = await page.get_next_page()
+            failed = faults.broken(self._id, None, f"the list of models has no end after {_MOST_PAGES} pages")
+        except Exception as error:  # noqa: BLE001 - the adapter's boundary
+            failed = sdk_faults.sort(
+                error, anthropic, provider=self._id, model=None, seconds=sdk_client.LIST_SECONDS, secret=self._api_key
+            )
+        # raised out here so that it has no context: an exception of the SDK holds the key
+        raise failed
+
+    def _entries(self, page: Any) -> list[Any]:
+        entries = getattr(page, "data", None)
+        if not isinstance(entries, list):
+            raise faults.broken(self._id, None, "the list of models has the wrong shape")
+        return entries
+
+    def _info(self, entry: Any) -> ModelInfo:
+        if not isinstance(getattr(entry, "id", None), str):
+            raise faults.broken(self._id, None, "an entry without an id in the list of models")
+        told: dict[str, Any] = entry.model_dump(mode="json", warnings=False)
+        return ModelInfo(
+            id=entry.id,
+            created=_created(entry.created_at),
+            window=entry.max_input_tokens,
+            output_limit=entry.max_tokens,
+            capabilities=_capabilities(told.get("capabilities")),
+            kind="chat",
+            stage=_STAGES.get(str(told.get("lifecycle"))),
+            extra={key: told.get(key) for key in ("display_name", "line", "deprecated_at", "retires_at")},
+        )
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
+        """Any number of `Delta`s, then one `Turn`."""
+        self._need_key()
+        client = self._clients.get()
+        import anthropic
+
+        body, notes = anthropic_wire.body(self._row, request)
+        call = sdk_client.Call(
+            sdk=anthropic,
+            client=client,
+            provider=self._id,
+            model=request.model,
+            path="/v1/messages",
+            body=body,
+            seconds=request.timeout,
+            connect_timeout=self._connect_timeout,
+            secret=self._api_key,
+        )
+        return call.run(anthropic_wire.Answer(self._id, request.model), notes)
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice, and without any use before."""
+        await self._clients.aclose()
+
+
+def _created(told: object) -> datetime | None:
+    """The release as an aware time; the vendor writes the epoch where it does not know it."""
+    if not isinstance(told, datetime):
+        return None
+    aware = told if told.tzinfo else told.replace(tzinfo=UTC)
+    return aware if aware.timestamp() > 0 else None
+
+
+def _capabilities(told: Mapping[str, Any] | None) -> frozenset[str] | None:
+    """What the list says; tools and streaming are not listed because every model has them."""
+    if not told:
+        return None
+    found = {word for key, word in _CAPABILITIES.items() if (told.get(key) or {}).get("supported", True)}
+    return frozenset(found | {"tools", "streaming"})

@@ -1,0 +1,80 @@
+"""Servers that speak OpenAI's protocol, each from a row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from bundle_loader.messages import StreamPart
+from bundle_loader.providers import compatible_models, faults, table
+from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.openai import ChatCalls
+from bundle_loader.providers.table import ProviderRow
+from bundle_loader.routing.catalogue import ModelInfo
+
+_MOST_PAGES = 100
+
+
+class CompatibleProvider:
+    """A server that speaks OpenAI's chat completions, as its row describes it."""
+
+    def __init__(
+        self,
+        row: ProviderRow,
+        *,
+        id: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        connect_timeout: float = 10.0,
+    ) -> None:
+        url = base_url or row.base_url
+        if url is None:
+            raise ValueError(f"{row.id} has no base_url")
+        self._local = row.local and table.is_private(url)
+        self._calls = ChatCalls(
+            row, id=id or row.id, api_key=api_key, base_url=url, connect_timeout=connect_timeout, local=self._local
+        )
+
+    @property
+    def id(self) -> str:
+        """The name that preferences use."""
+        return self._calls.id
+
+    @property
+    def local(self) -> bool:
+        """True when the row says so and the address is this machine's or a private one."""
+        return self._local
+
+    def __repr__(self) -> str:
+        return f"CompatibleProvider({self._calls.row.id!r}, id={self.id!r}, base_url={table.shown(self._calls.base_url)!r})"
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """Every model of every page. The SDK's own listing follows no links and knows one shape only."""
+        return await self._calls.fetch(self._listed)
+
+    async def _listed(self, client: Any) -> list[ModelInfo]:
+        import httpx2
+
+        models: list[ModelInfo] = []
+        address = first = f"{self._calls.base_url.rstrip('/')}/{self._calls.row.models_path}"
+        for _ in range(_MOST_PAGES):
+            response = await client.get(address, cast_to=httpx2.Response)
+            try:
+                entries, following = compatible_models.page(response.json())
+                models += [compatible_models.info(entry) for entry in entries]
+            except ValueError as wrong:
+                raise faults.broken(self.id, None, f"the list of models: {wrong}") from None
+            if not following:
+                return models
+            # only the query is taken: the key goes to no other server, and a gateway's own path stays
+            address = f"{first}?{urlsplit(following).query}"
+        raise faults.broken(self.id, None, f"the list of models has no end after {_MOST_PAGES} pages")
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
+        """Any number of `Delta`s, then one `Turn`."""
+        return self._calls.stream(request)
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice, and without any use before."""
+        await self._calls.aclose()

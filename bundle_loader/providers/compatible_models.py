@@ -1,0 +1,162 @@
+"""The model lists of OpenAI-compatible servers, whose fields differ, as `ModelInfo`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from bundle_loader.routing.catalogue import ModelInfo
+
+_WINDOWS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
+_OUTPUTS = ("max_completion_tokens", "max_output_tokens", "max_output_length")
+_LEFT_OUT = frozenset({"description", "permission"})
+_KINDS = {"llm": "chat", "vlm": "chat", "embeddings": "embedding", "embedding": "embedding"}
+_TASKS = ("ocr", "moderation", "classification", "audio")
+_CENTS_PER_100M = Decimal("1e-10")
+
+
+def page(body: Any) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """The entries of one page, and the link to the next. Raises ValueError for a body that is no list of models."""
+    following = None
+    entries = body
+    if isinstance(body, Mapping):
+        entries = body.get("data") if "data" in body else body.get("models")
+        links = body.get("links")
+        following = links.get("next") if isinstance(links, Mapping) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ValueError("the wrong shape")
+    return entries, following if isinstance(following, str) else None
+
+
+def info(entry: Mapping[str, Any]) -> ModelInfo:
+    """One entry as a value. Raises ValueError for one without an id."""
+    id = entry.get("id") or entry.get("key") or entry.get("name")
+    if not isinstance(id, str):
+        raise ValueError("an entry without an id")
+    extra = {key: value for key, value in entry.items() if key not in _LEFT_OUT}
+    prices = _prices(entry)
+    if prices:
+        extra["price_per_token"] = prices
+    return ModelInfo(
+        id=id,
+        created=_time(entry.get("created")),
+        window=_window(entry),
+        output_limit=_first(_OUTPUTS, entry, _mapping(entry, "top_provider")),
+        capabilities=_capabilities(entry),
+        kind=_kind(entry),
+        stage=_stage(entry),
+        aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str) and alias != id),
+        extra=extra,
+    )
+
+
+def _window(entry: Mapping[str, Any]) -> int | None:
+    """The largest window that is sure to be served: what a relay's chosen server takes may be less than the model's."""
+    told = _first(_WINDOWS, entry)
+    if told is not None:
+        served = _first(_WINDOWS, _mapping(entry, "top_provider"))
+        return min(told, served) if served else told
+    meta = _first(("n_ctx", "n_ctx_train"), _mapping(entry, "meta"))
+    behind = [_first(_WINDOWS, server) for server in _servers(entry)]
+    return meta if meta is not None else max((size for size in behind if size), default=None)
+
+
+def _capabilities(entry: Mapping[str, Any]) -> frozenset[str] | None:
+    """What the entry says. What it leaves open counts as there, because a set can only reject; None when it says nothing."""
+    told: dict[str, bool] = {}
+    inputs = _mapping(entry, "architecture").get("input_modalities") or entry.get("input_modalities")
+    if isinstance(inputs, list):
+        told["vision"] = "image" in inputs
+    parameters = entry.get("supported_parameters")
+    if isinstance(parameters, list):
+        told["tools"] = "tools" in parameters
+        told["structured"] = "structured_outputs" in parameters or "response_format" in parameters
+        told["reasoning"] = "reasoning" in parameters
+    written = _mapping(entry, "capabilities")
+    flags = (
+        (written, "function_calling", "tools"),
+        (written, "trained_for_tool_use", "tools"),
+        (written, "vision", "vision"),
+        (entry, "supports_image_in", "vision"),
+        (entry, "supports_reasoning", "reasoning"),
+    )
+    told |= {word: bool(place[key]) for place, key, word in flags if key in place}
+    for key, word in (("supports_tools", "tools"), ("supports_structured_output", "structured")):
+        answers = [server[key] for server in _servers(entry) if key in server]
+        if answers:
+            told[word] = any(answers)
+    if not told:
+        return None
+    return frozenset({"streaming"} | {word for word in ("tools", "vision", "structured", "reasoning") if told.get(word, True)})
+
+
+def _kind(entry: Mapping[str, Any]) -> str | None:
+    outputs = _mapping(entry, "architecture").get("output_modalities") or entry.get("output_modalities")
+    if isinstance(outputs, list) and outputs:
+        return "chat" if "text" in outputs else str(outputs[0])
+    written = _mapping(entry, "capabilities")
+    if "completion_chat" in written:
+        task = next((task for task in _TASKS if written.get(task)), None)
+        return "chat" if written["completion_chat"] else task
+    return _KINDS.get(str(entry.get("type")))
+
+
+def _stage(entry: Mapping[str, Any]) -> str | None:
+    if entry.get("active") is False:
+        return "retired"
+    return "deprecated" if entry.get("deprecation") or entry.get("expiration_date") else None
+
+
+def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
+    """US dollars for one token, as decimal text."""
+    pricing = _mapping(entry, "pricing")
+    names = {"input": "prompt", "output": "completion", "cache_read": "input_cache_read", "cache_write": "input_cache_write"}
+    found = {name: _decimal(pricing.get(key)) for name, key in names.items()}
+    cents = {
+        "input": "prompt_text_token_price",
+        "output": "completion_text_token_price",
+        "cache_read": "cached_prompt_text_token_price",
+    }
+    for name, key in cents.items():
+        price = _decimal(entry.get(key))
+        if price is not None:
+            found[name] = price * _CENTS_PER_100M
+    # a relay writes -1 where the price depends on whom it picks
+    return {name: format(price, "f") for name, price in found.items() if price is not None and price >= 0}
+
+
+def _decimal(value: Any) -> Decimal | None:
+    try:
+        price = Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        return None
+    return price if price is not None and price.is_finite() else None
+
+
+def _time(told: Any) -> datetime | None:
+    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < 1e11:
+        return None
+    return datetime.fromtimestamp(told, UTC)
+
+
+def _first(keys: Iterable[str], *places: Mapping[str, Any]) -> int | None:
+    """The first positive whole number under one of the keys."""
+    for place in places:
+        for key in keys:
+            value = place.get(key)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
+
+
+def _mapping(entry: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = entry.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _servers(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The servers behind a relay (Hugging Face)."""
+    servers = entry.get("providers")
+    return [server for server in servers if isinstance(server, Mapping)] if isinstance(servers, list) else []

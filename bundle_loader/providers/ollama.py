@@ -1,0 +1,180 @@
+"""Ollama's own API through the official `ollama` SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bundle_loader.errors import ProviderFailure
+from bundle_loader.messages import Delta, StreamPart
+from bundle_loader.providers import config, faults, ollama_wire, table
+from bundle_loader.providers.aiohttp_session import httpx_transport
+from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.ollama_faults import sort
+from bundle_loader.providers.sdk_client import SdkClients
+from bundle_loader.providers.watched import Watched, without_secret
+from bundle_loader.routing.catalogue import ModelInfo
+
+if TYPE_CHECKING:
+    import httpx
+
+_LIST_SECONDS = 30.0
+_STREAM_TYPES = ("", "application/x-ndjson", "application/json", "text/plain")
+_CHAT_FIELDS = frozenset({"think", "format", "keep_alive", "logprobs", "top_logprobs"})
+_NO_THINKING = frozenset({"none", "off"})
+
+
+class OllamaProvider:
+    """The models of one Ollama server. What the SDK would read from its own environment variables is passed instead."""
+
+    def __init__(
+        self,
+        *,
+        id: str = "ollama",
+        base_url: str | None = None,
+        api_key: str | None = None,
+        connect_timeout: float = 10.0,
+    ) -> None:
+        """`base_url` None is this machine's server. `connect_timeout` is in seconds."""
+        self._row = table.rows()["ollama"]
+        self._id = id
+        self._key = api_key
+        self._base_url = base_url or self._row.base_url or ""
+        self._local = _is_private(self._base_url)
+        self._connect_timeout = connect_timeout
+        self._clients = SdkClients(self._build)
+
+    def __repr__(self) -> str:
+        return f"OllamaProvider(id={self._id!r}, base_url={self._base_url!r})"
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def local(self) -> bool:
+        return self._local
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """What the server has pulled. Raises `ProviderFailure`."""
+        watched = Watched(_LIST_SECONDS)
+        failed: ProviderFailure | None = None
+        models: list[ModelInfo] = []
+        try:
+            listed = await watched.step(self._clients.get().list())
+            models = [_info(model) for model in listed.models if model.model]
+        except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass
+            failed = self._failure(error, None, watched)
+        if failed is not None:
+            raise failed
+        return models
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[StreamPart]:
+        """One `/api/chat` request. Raises `ProviderFailure` and nothing else."""
+        watched = Watched(request.timeout)
+        answer = ollama_wire.Answer(self._id, request)
+        failed: ProviderFailure | None = None
+        chunks: Any = None
+        try:
+            fields, notes = self._fields(request)
+            chunks = await watched.step(self._clients.get().chat(**fields, stream=True))
+            while (chunk := await watched.step(anext(chunks, None))) is not None:
+                text = answer.add(chunk)
+                if text:
+                    yield Delta(text)
+            if watched.content_type not in _STREAM_TYPES:
+                raise faults.broken(self._id, request.model, f"the answer is {watched.content_type}, not a stream")
+            turn = answer.turn(notes)
+        except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass
+            failed = self._failure(error, request.model, watched)
+        finally:
+            if chunks is not None:
+                await chunks.aclose()
+            watched.drop()
+        if failed is not None:
+            raise failed
+        yield turn
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        await self._clients.aclose()
+
+    def _build(self) -> _Client:
+        return _Client(self._base_url, self._key, self._connect_timeout, self._local)
+
+    def _fields(self, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The arguments of the SDK's `chat`. A config key that is none of its fields is one of the model's options."""
+        parameters, notes = config.translate(self._row, request.model, request.config)
+        options: dict[str, Any] = dict(parameters.pop("options", {}))
+        fields: dict[str, Any] = {}
+        for key, value in parameters.items():
+            (fields if key in _CHAT_FIELDS else options)[key] = value
+        if str(fields.get("think", "")).lower() in _NO_THINKING:
+            fields["think"] = False
+        fields["model"] = request.model
+        fields["messages"] = ollama_wire.messages(request)
+        fields["tools"] = [ollama_wire.tool(tool) for tool in request.tools]
+        fields["options"] = {**options, "num_predict": request.max_tokens}
+        return fields, notes
+
+    def _failure(self, error: Exception, model: str | None, watched: Watched) -> ProviderFailure:
+        failed = sort(error, self._id, model, seconds=watched.seconds, status=watched.status, headers=watched.headers)
+        return without_secret(failed, self._key)
+
+
+class _Client:
+    """The SDK's client on a transport of our own.
+
+    Redirects are not followed: they could lead from a local server to a distant one. A local server is never reached
+    through a proxy of the environment.
+    """
+
+    def __init__(self, base_url: str, key: str | None, connect_timeout: float, local: bool) -> None:
+        import ollama
+
+        async def without_key(request: httpx.Request) -> None:
+            # the SDK puts the environment's OLLAMA_API_KEY there, whatever the server
+            request.headers.pop("authorization", None)
+
+        self._client: Any = ollama.AsyncClient(
+            host=base_url,
+            headers={"authorization": f"Bearer {key}"} if key else None,
+            timeout=None,
+            follow_redirects=False,
+            trust_env=False,
+            transport=httpx_transport(base_url, connect_timeout=connect_timeout, local=local),
+            event_hooks={"request": [] if key else [without_key]},
+        )
+        self.list = self._client.list
+        self.chat = self._client.chat
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _is_private(url: str) -> bool:
+    try:
+        # the SDK reads `:11434` as a port of this machine
+        return url.startswith(":") or table.is_private(url)
+    except ValueError:
+        return False
+
+
+def _info(model: Any) -> ModelInfo:
+    details = model.details
+    extra: dict[str, object] = {
+        "modified_at": model.modified_at,
+        "size": int(model.size) if model.size is not None else None,
+        "family": details.family if details else None,
+        "parameter_size": details.parameter_size if details else None,
+        "quantization_level": details.quantization_level if details else None,
+        "remote": True if _is_remote(model.model) else None,
+    }
+    kept: Mapping[str, object] = {key: value for key, value in extra.items() if value is not None}
+    return ModelInfo(id=model.model, digest=model.digest or None, extra=kept)
+
+
+def _is_remote(id: str) -> bool:
+    """Ollama passes the models whose tag is or ends in `cloud` on to the vendor's own servers."""
+    tag = id.rpartition(":")[2]
+    return tag == "cloud" or tag.endswith("-cloud")

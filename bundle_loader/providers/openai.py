@@ -1,0 +1,149 @@
+"""OpenAI, through its official SDK, and the calls that every server speaking its protocol shares."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from bundle_loader.errors import ProviderFailure
+from bundle_loader.messages import StreamPart
+from bundle_loader.providers import faults, openai_wire, sdk_client, sdk_faults, table
+from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.table import ProviderRow
+from bundle_loader.routing.catalogue import ModelInfo
+
+_T = TypeVar("_T")
+
+_OPTIONS: Mapping[str, Any] = {"security": {"bearer_auth": True}}
+_OPTIONS_FOR_ONE: Mapping[str, Any] = {**_OPTIONS, "headers": {"connection": "close"}}
+
+
+class ChatCalls:
+    """The OpenAI SDK pointed at one server: streamed chats and whatever else its client can fetch."""
+
+    def __init__(
+        self, row: ProviderRow, *, id: str, api_key: str | None, base_url: str, connect_timeout: float, local: bool
+    ) -> None:
+        self.row = row
+        self.id = id
+        self.base_url = base_url
+        self._api_key = api_key
+        self._connect_timeout = connect_timeout
+        self._local = local
+        self._clients = sdk_client.SdkClients(self._client)
+
+    def _client(self) -> Any:
+        import openai
+
+        client = openai.AsyncOpenAI(
+            # the SDK insists on a key; a server that needs none ignores it
+            api_key=self._api_key or "none",
+            admin_api_key="",
+            webhook_secret="",
+            base_url=self.base_url,
+            max_retries=0,
+            timeout=sdk_client.timeout(sdk_client.LIST_SECONDS, self._connect_timeout),
+            http_client=sdk_client.http_client(openai, connect_timeout=self._connect_timeout, local=self._local),
+        )
+        # taken from the environment when not given; another vendor must not learn them
+        client.organization = client.project = None
+        return sdk_client.without_ambient(client)
+
+    def need_key(self) -> None:
+        """Raise ProviderFailure when the server needs a key and there is none."""
+        if self.row.key_required and not self._api_key:
+            raise faults.no_key(self.id, self.row.key_variables)
+
+    async def fetch(self, ask: Callable[[Any], Awaitable[_T]]) -> _T:
+        """What `ask` gets from the SDK's client. Raises ProviderFailure for every way to fail."""
+        self.need_key()
+        import openai
+
+        failed: ProviderFailure
+        try:
+            return await ask(self._clients.get())
+        except Exception as error:  # noqa: BLE001 - the adapter's boundary
+            failed = sdk_faults.sort(
+                error, openai, provider=self.id, model=None, seconds=sdk_client.LIST_SECONDS, secret=self._api_key
+            )
+        # raised out here so that it has no context: an exception of the SDK holds the key
+        raise failed
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
+        """Any number of `Delta`s, then one `Turn`."""
+        self.need_key()
+        client = self._clients.get()
+        import openai
+
+        body, notes = openai_wire.body(self.row, request)
+        call = sdk_client.Call(
+            sdk=openai,
+            client=client,
+            provider=self.id,
+            model=request.model,
+            path="/chat/completions",
+            body=body,
+            seconds=request.timeout,
+            connect_timeout=self._connect_timeout,
+            secret=self._api_key,
+            options=_OPTIONS if self.row.keep_alive else _OPTIONS_FOR_ONE,
+        )
+        return call.run(openai_wire.Answer(self.id, request.model, self.row.id), notes)
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice, and without any use before."""
+        await self._clients.aclose()
+
+
+class OpenAIProvider:
+    """OpenAI's own models. Nothing is imported or opened before the first request."""
+
+    local = False
+
+    def __init__(
+        self, *, id: str = "openai", api_key: str | None, base_url: str | None = None, connect_timeout: float = 10.0
+    ) -> None:
+        row = table.rows()["openai"]
+        url = base_url or row.base_url or ""
+        self._calls = ChatCalls(row, id=id, api_key=api_key, base_url=url, connect_timeout=connect_timeout, local=False)
+
+    @property
+    def id(self) -> str:
+        """The name that preferences use."""
+        return self._calls.id
+
+    def __repr__(self) -> str:
+        return f"OpenAIProvider(id={self.id!r}, base_url={table.shown(self._calls.base_url)!r})"
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """Every model that the key may use; the list has one page."""
+        return await self._calls.fetch(self._listed)
+
+    async def _listed(self, client: Any) -> list[ModelInfo]:
+        page = await client.models.list()
+        entries = getattr(page, "data", None)
+        if not isinstance(entries, list):
+            raise faults.broken(self.id, None, "the list of models has the wrong shape")
+        return [self._info(entry) for entry in entries]
+
+    def _info(self, entry: Any) -> ModelInfo:
+        if not isinstance(getattr(entry, "id", None), str):
+            raise faults.broken(self.id, None, "an entry without an id in the list of models")
+        extra = {"owned_by": entry.owned_by, "shutdown_date": entry.shutdown_date}
+        return ModelInfo(entry.id, created=created(entry.created), extra=extra)
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
+        """Any number of `Delta`s, then one `Turn`."""
+        return self._calls.stream(request)
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice, and without any use before."""
+        await self._calls.aclose()
+
+
+def created(told: object) -> datetime | None:
+    """Seconds since the epoch as an aware time; what is no such number is None."""
+    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < 1e11:
+        return None
+    return datetime.fromtimestamp(told, UTC)

@@ -1,0 +1,252 @@
+"""OpenAI's chat completions format: neutral requests into bodies, and the chunks of an answer into a turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.messages import Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
+from bundle_loader.providers import config, faults, sdk_faults
+from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.call_ids import CallIds
+from bundle_loader.providers.table import ProviderRow
+
+_FINISH: dict[str, Finish] = {
+    "stop": "stop",
+    "eos": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tools",
+    "function_call": "tools",
+}
+_REASONING = ("reasoning_content", "reasoning")
+
+
+def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body of a streamed request, and what of the config was changed or dropped."""
+    parameters, notes = config.translate(row, request.model, request.config)
+    parameters |= {
+        "model": request.model,
+        row.output_field: request.max_tokens,
+        "messages": messages(request.messages, request.system, row),
+        "stream": True,
+    }
+    if row.stream_usage:
+        parameters["stream_options"] = {"include_usage": True}
+    if request.tools:
+        parameters["tools"] = [
+            {
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.schema)},
+            }
+            for tool in request.tools
+        ]
+    return parameters, notes
+
+
+def messages(history: Sequence[Message], system: str, row: ProviderRow) -> list[dict[str, Any]]:
+    """Neutral messages as chat completions takes them: one `tool` message for each result."""
+    ids = CallIds(row.call_ids)
+    sent: list[dict[str, Any]] = [{"role": "system", "content": system}] if system.strip() else []
+    for message in history:
+        results = [part for part in message.parts if isinstance(part, ToolResult)]
+        sent += [{"role": "tool", "tool_call_id": ids.result(part.call_id), "content": part.text} for part in results]
+        if message.role == "assistant":
+            said = _assistant(message, ids, row)
+            if said is not None:
+                sent.append(said)
+        elif message.text:
+            sent.append({"role": "user", "content": message.text})
+    return sent
+
+
+def _assistant(message: Message, ids: CallIds, row: ProviderRow) -> dict[str, Any] | None:
+    calls = [
+        {
+            "id": ids.call(call.id),
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
+        }
+        for call in message.tool_calls
+    ]
+    if not calls and not message.text:
+        return None
+    said: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+    if calls:
+        said["tool_calls"] = calls
+    if row.reasoning_back:
+        thought = "".join(part.text for part in message.parts if isinstance(part, Thinking) and part.vendor == row.id)
+        if thought:
+            said[row.reasoning_back] = thought
+    return said
+
+
+class _Call:
+    """A tool call while its pieces arrive."""
+
+    __slots__ = ("arguments", "id", "name")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+
+class Answer:
+    """Folds the chunks of one stream; `turn` tells whether they were an answer."""
+
+    def __init__(self, provider: str, model: str, vendor: str) -> None:
+        self._provider = provider
+        self._asked = model
+        self._vendor = vendor
+        self._model: str | None = None
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: list[_Call] = []
+        self._at: dict[int, _Call] = {}
+        self._usage: Mapping[str, Any] | None = None
+        self._finish: str | None = None
+        self._started = False
+        self.ended = False
+        """Set by the reader once `[DONE]` was seen."""
+
+    def take(self, name: str, chunk: Any) -> str:
+        """The answer text that a chunk brings, often none. Raises ProviderFailure for an error in it or a wrong shape."""
+        try:
+            if name == "error" or chunk.get("error"):
+                raise sdk_faults.inside_stream(chunk.get("error") or chunk, self._provider, self._asked)
+            usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+            if usage:
+                self._usage = usage
+            choices = chunk["choices"]
+            if not choices:
+                return ""
+            self._started = True
+            self._model = chunk.get("model") or self._model
+            choice = choices[0]
+            self._finish = choice.get("finish_reason") or self._finish
+            return self._delta(choice.get("delta") or {})
+        except (KeyError, TypeError, AttributeError, IndexError):
+            raise faults.broken(self._provider, self._asked, f"a chunk of the wrong shape: {str(chunk)[:200]}") from None
+
+    def _delta(self, delta: Mapping[str, Any]) -> str:
+        for call in delta.get("tool_calls") or ():
+            self._call(call)
+        thought = next((delta[key] for key in _REASONING if delta.get(key)), None)
+        if isinstance(thought, str):
+            self._thinking.append(thought)
+        if delta.get("refusal"):
+            self._refusal.append(delta["refusal"])
+        content = delta.get("content")
+        if not content:
+            return ""
+        text = content if isinstance(content, str) else self._pieces(content)
+        self._text.append(text)
+        return text
+
+    def _pieces(self, content: Sequence[Mapping[str, Any]]) -> str:
+        """The text of a content list; what it holds of thinking is kept (Mistral)."""
+        for piece in content:
+            if piece["type"] == "thinking":
+                self._thinking += [inner["text"] for inner in piece["thinking"] if inner.get("text")]
+        return "".join(piece["text"] for piece in content if piece["type"] == "text")
+
+    def _call(self, piece: Mapping[str, Any]) -> None:
+        index = piece.get("index")
+        known = self._at.get(index) if isinstance(index, int) else (self._calls[-1] if self._calls else None)
+        id = piece.get("id")
+        # some servers give every call of an answer the index 0, and only the id tells them apart
+        if known is None or (id and known.id and id != known.id):
+            known = _Call()
+            self._calls.append(known)
+            if isinstance(index, int):
+                self._at[index] = known
+        known.id = id or known.id
+        function = piece.get("function") or {}
+        known.name = function.get("name") or known.name
+        written = function.get("arguments")
+        if written:
+            known.arguments.append(written if isinstance(written, str) else json.dumps(written))
+
+    def turn(self, notes: tuple[str, ...]) -> Turn:
+        """The finished turn. Raises ProviderFailure when the stream had no answer, no end or a refusal."""
+        if not self._started:
+            raise faults.broken(self._provider, self._asked, "the stream held no answer")
+        if self._finish is None or not self.ended:
+            raise faults.broken(self._provider, self._asked, "the stream was cut before its end")
+        if self._finish == "content_filter":
+            raise faults.content_refused(self._provider, self._asked, "the answer was stopped by the content filter")
+        if self._refusal and not self._text and not self._calls:
+            raise faults.content_refused(self._provider, self._asked, f"the model refused: {''.join(self._refusal)[:300]}")
+        if self._finish == "insufficient_system_resource":
+            raise ProviderFailure(FailureKind.BUSY, self._provider, "the vendor ran out of resources", model=self._asked)
+        if self._finish == "error":
+            raise faults.broken(self._provider, self._asked, "the vendor ended the answer with an error")
+        finish = _FINISH.get(self._finish)
+        if finish is None:
+            finish, notes = "stop", (*notes, f"unknown finish_reason {self._finish} taken as a stop")
+        if self._calls and finish == "stop":
+            finish = "tools"
+        message = Message("assistant", tuple(self._parts()))
+        return Turn(message, usage_of(self._usage), self._model, finish, notes)
+
+    def _parts(self) -> list[Part]:
+        parts: list[Part] = []
+        if self._thinking:
+            parts.append(Thinking("".join(self._thinking), self._vendor))
+        if text := "".join(self._text):
+            parts.append(Text(text))
+        for number, call in enumerate(self._calls, 1):
+            if not call.name:
+                raise faults.broken(self._provider, self._asked, "a tool call without a name")
+            parts.append(ToolCall(call.id or f"call_{number}", call.name, self._arguments(call), self._vendor))
+        return parts
+
+    def _arguments(self, call: _Call) -> dict[str, Any]:
+        written = "".join(call.arguments).strip()
+        try:
+            value = json.loads(written) if written else {}
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            cut = " (cut at the limit of tokens)" if self._finish == "length" else ""
+            raise faults.broken(self._provider, self._asked, f"a tool call with malformed arguments{cut}: {written[:200]}")
+        return value
+
+
+def usage_of(told: Mapping[str, Any] | None) -> Usage | None:
+    """OpenAI's figures as neutral ones, or None."""
+    if not told or "prompt_tokens" not in told:
+        return None
+    prompt = _number(told, "prompt_tokens")
+    output = _number(told, "completion_tokens")
+    before = _mapping(told, "prompt_tokens_details")
+    after = _mapping(told, "completion_tokens_details")
+    reasoning = _number(after, "reasoning_tokens")
+    # xAI counts reasoning beside completion_tokens, all others inside it
+    if reasoning and _number(told, "total_tokens") == prompt + output + reasoning:
+        output += reasoning
+    cached = _number(before, "cached_tokens") or _number(told, "prompt_cache_hit_tokens") or _number(told, "cached_tokens")
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=output,
+        cache_read_tokens=cached,
+        cache_write_tokens=_number(before, "cache_write_tokens"),
+        reasoning_tokens=reasoning,
+    )
+
+
+def _number(told: Mapping[str, Any], key: str) -> int:
+    value = told.get(key)
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _mapping(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = told.get(key)
+    return value if isinstance(value, Mapping) else {}

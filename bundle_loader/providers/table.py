@@ -1,0 +1,115 @@
+"""The table of providers: `table.yaml` as frozen rows, found by id or alias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+
+Adapter = Literal["anthropic", "openai", "google", "ollama", "compatible", "none"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderRow:
+    """What is known of one provider without asking it."""
+
+    id: str
+    adapter: Adapter
+    aliases: tuple[str, ...] = ()
+    base_url: str | None = None
+    """The vendor's own address; None where no adapter needs one."""
+    base_url_variable: str | None = None
+    """The environment variable that replaces `base_url`."""
+    key_variables: tuple[str, ...] = ()
+    """The environment variables that may hold the key; the first that is set wins."""
+    key_required: bool = True
+    local: bool = False
+    """It runs on this machine or a private network, where the address agrees (`is_private`)."""
+    cost: Literal["free", "paid"] = "paid"
+    free_models: tuple[str, ...] = ("*",)
+    """The ids that are free where `cost` is free (patterns)."""
+    requests_per_minute: int | None = None
+    prices: str | None = None
+    """The provider's id in genai-prices."""
+    config: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    """Neutral config key -> the vendor's key; a dot is a place inside a mapping."""
+    refuses: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    """Neutral config key -> patterns of the models that do not take it; `!pattern` is an exception."""
+    at_most: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    """Neutral config key -> the largest value that is taken."""
+    output_field: str = "max_tokens"
+    """The request's field for the most tokens of an answer."""
+    call_ids: str = "[a-zA-Z0-9_-]{1,64}"
+    """A pattern that the ids of tool calls must match whole."""
+    stream_usage: bool = True
+    """Usage in a stream has to be asked for."""
+    reasoning_back: str | None = None
+    """The field of an assistant message in which the vendor wants its reasoning back."""
+    keep_alive: bool = True
+    """False where each request must have a connection of its own."""
+    models_path: str = "models"
+    """The path of the model list, below the base URL."""
+    why_none: str | None = None
+    """Why `adapter` is none, in words."""
+
+
+@cache
+def rows() -> Mapping[str, ProviderRow]:
+    """Every row by its id, in the table's order. Read from disk once."""
+    text = Path(__file__).with_name("table.yaml").read_text(encoding="utf-8")
+    written: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return MappingProxyType({id: _row(id, fields) for id, fields in written.items()})
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    """Every id and alias, in lower case -> id."""
+    return MappingProxyType({name.lower(): row.id for row in rows().values() for name in (row.id, *row.aliases)})
+
+
+def canonical(name: str) -> str:
+    """The id that an id or alias stands for, in any case; a name that the table lacks is given back as it is."""
+    return _names().get(name.strip().lower(), name)
+
+
+def row(name: str) -> ProviderRow | None:
+    """The row of an id or alias, in any case, or None."""
+    return rows().get(canonical(name))
+
+
+def _row(id: str, fields: Mapping[str, Any]) -> ProviderRow:
+    return ProviderRow(id=id, **{key: _frozen(value) for key, value in fields.items()})
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return MappingProxyType({key: _frozen(inner) for key, inner in value.items()})
+    return tuple(value) if isinstance(value, list) else value
+
+
+def is_private(url: str) -> bool:
+    """True when a URL names this machine or a private address. A name that would have to be looked up is not private."""
+    host = (urlsplit(url if "//" in url else f"//{url}").hostname or "").rstrip(".")
+    if host in _LOCAL_NAMES or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_private or address.is_loopback
+
+
+def shown(url: str | None) -> str:
+    """An address without the user, password and query that it may hold."""
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

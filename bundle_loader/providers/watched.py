@@ -1,0 +1,76 @@
+"""One request through an SDK that hides its response: the deadline holds, and what came back is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from typing import TypeVar
+
+from bundle_loader.errors import ProviderFailure
+
+_T = TypeVar("_T")
+
+
+class Watched:
+    """A request, from before it is sent until its answer is read.
+
+    The SDK's HTTP client reports each response to `current()`. That is kept per step in a context variable, so
+    requests that run side by side do not mix.
+    """
+
+    __slots__ = ("_close", "_deadline", "headers", "seconds", "status")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self.status: int | None = None
+        """None until a response has begun."""
+        self.headers: Mapping[str, str] = {}
+        self._close: Callable[[], None] | None = None
+
+    def saw(self, status: int, headers: Mapping[str, str], close: Callable[[], None] | None = None) -> None:
+        """A response has begun; `close` drops its connection."""
+        self.status = status
+        self.headers = headers
+        self._close = close
+
+    async def step(self, awaited: Awaitable[_T]) -> _T:
+        """Await a part of the request. Raises `TimeoutError` once the deadline has passed."""
+        token = _CURRENT.set(self)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await awaited
+        finally:
+            _CURRENT.reset(token)
+
+    @property
+    def answering(self) -> bool:
+        """True once a success status has arrived."""
+        return self.status == 200
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; empty when there was none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def drop(self) -> None:
+        """Give up the connection of a response that was not read to its end."""
+        if self._close is not None:
+            self._close()
+
+
+_CURRENT: ContextVar[Watched | None] = ContextVar("bundle_loader_watched_request", default=None)
+
+
+def current() -> Watched | None:
+    """The request whose step runs now in this task."""
+    return _CURRENT.get()
+
+
+def without_secret(failed: ProviderFailure, secret: str | None) -> ProviderFailure:
+    """The same failure; where a server echoed the secret, `[key]` stands instead."""
+    if secret and len(secret) > 3 and secret in failed.message:
+        failed.message = failed.message.replace(secret, "[key]")
+        failed.args = (failed.message,)
+    return failed
