@@ -73,4 +73,5 @@ def _summary(bundle: Bundle | None, faults: list[Fault]) -> str:
     without = f"; without preferences: {', '.join(silent)}" if silent else ""
     dates = sorted(date for id in snapshot_providers() if (date := snapshot_date(id)))
     age = f"; globs matched against lists of {dates[0]} to {dates[-1]}" if dates else ""
-    return f"{bundle.name}: {len(bundle.agents)} agents, {len(bundle.tiers)} tiers: {counts}{without}{age}"
+    agents = "1 agent" if len(bundle.agents) == 1 else f"{len(bundle.agents)} agents"
+    return f"{bundle.name}: {agents}, {len(bundle.tiers)} tiers: {counts}{without}{age}"

@@ -27,8 +27,8 @@ CREATE TABLE calls (
     id TEXT PRIMARY KEY, attempt TEXT NOT NULL, delegation TEXT NOT NULL, root TEXT NOT NULL, agent TEXT NOT NULL, tier TEXT,
     provider TEXT NOT NULL, pattern TEXT NOT NULL, asked TEXT NOT NULL, answered TEXT, started REAL NOT NULL,
     latency REAL NOT NULL, first_token REAL, input_tokens INTEGER, output_tokens INTEGER, cache_read_tokens INTEGER,
-    cache_write_tokens INTEGER, reasoning_tokens INTEGER, estimated INTEGER NOT NULL, cost_pico INTEGER, outcome TEXT NOT NULL, reason TEXT,
-    simulated INTEGER NOT NULL
+    cache_write_tokens INTEGER, reasoning_tokens INTEGER, estimated INTEGER NOT NULL, cost_pico INTEGER,
+    outcome TEXT NOT NULL, reason TEXT, simulated INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX calls_delegation ON calls (delegation);
 CREATE INDEX calls_started ON calls (started);
@@ -54,6 +54,7 @@ class Store:
             if new:
                 os.chmod(path, 0o600)
             self._db.row_factory = sqlite3.Row
+            self._check()  # before anything is written: whatever is refused stays as it was
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._migrate()
@@ -64,13 +65,20 @@ class Store:
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}; name another file with ledger=") from None
 
-    def _migrate(self) -> None:
+    def _check(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if version > len(MIGRATIONS):
             self._db.close()
             raise LedgerError(
                 f"{self.path} was written by a newer version (schema {version}); update, or name another file with ledger="
             )
+        if version == 0 and tables:
+            self._db.close()
+            raise LedgerError(f"{self.path} is a database of another program; name another file with ledger=")
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == len(MIGRATIONS):
             return
         self._db.execute("BEGIN IMMEDIATE")

@@ -76,7 +76,12 @@ class _Loader:
         """Rule 4: beside the including file, then in the root's `bundles/`, then among the shipped."""
         root = root_of(folder / "x")
         places = [folder, root / "bundles", shipped_folder() / "bundles"]
-        found = [place / f"{name}{suffix}" for place in dict.fromkeys(places) for suffix in SUFFIXES if (place / f"{name}{suffix}").is_file()]
+        found = [
+            place / f"{name}{suffix}"
+            for place in dict.fromkeys(places)
+            for suffix in SUFFIXES
+            if (place / f"{name}{suffix}").is_file()
+        ]
         if len(found) > 1:
             message = f"bundle '{name}' shadows {', '.join(self.reader.shown(path) for path in found[1:])}"
             self.faults.append(Fault(self.reader.shown(found[0]), 1, 1, "", message, "warning"))
@@ -88,7 +93,9 @@ class _Loader:
         """Rule 1: depth first, left to right, each once, after all that it includes."""
         if path in chain:
             loop = " -> ".join(self.reader.shown(step) for step in (*chain[chain.index(path) :], path))
-            self.faults.append(Fault(*(at or (self.reader.shown(path), 1, 1)), "includes", f"bundles include each other in a loop: {loop}"))
+            self.faults.append(
+                Fault(*(at or (self.reader.shown(path), 1, 1)), "includes", f"bundles include each other in a loop: {loop}")
+            )
             return
         if path in self.laid:
             return
@@ -113,7 +120,9 @@ class _Loader:
         shown = tuple(self.reader.shown(step) for step in chain)
         other = self.names.setdefault(layer.name, (path, shown))
         if other[0] != path:
-            message = f"two bundles are named '{layer.name}': {' -> '.join(other[1])} and {' -> '.join(shown)}; rename one of them"
+            message = (
+                f"two bundles are named '{layer.name}': {' -> '.join(other[1])} and {' -> '.join(shown)}; rename one of them"
+            )
             self.faults.append(Fault(layer.file, 1, 1, "bundle.name", message))
 
     def _document(self, path: Path) -> Document | None:
@@ -131,7 +140,9 @@ class _Loader:
 
     def _include(self, target: str, path: Path, place: tuple[str, int, int]) -> Path | None:
         if target.startswith("git+"):
-            self.faults.append(Fault(*place, "includes", f"'{target}': bundles are not fetched with git yet; include a local file"))
+            self.faults.append(
+                Fault(*place, "includes", f"'{target}': bundles are not fetched with git yet; include a local file")
+            )
             return None
         if _is_bare(target):
             found = self._bare(target, path.parent)
@@ -157,7 +168,11 @@ class _Loader:
         for pattern, place in _texts(include):
             matched = sorted(_matching(pattern, path.parent))
             if not matched:
-                self.faults.append(Fault(*place, "agents.include", f"'{pattern}' matches no file", "error" if not has_magic(pattern) else "warning"))
+                self.faults.append(
+                    Fault(
+                        *place, "agents.include", f"'{pattern}' matches no file", "error" if not has_magic(pattern) else "warning"
+                    )
+                )
             folders: dict[str, bool] = {}
             for name in matched:
                 folder = os.path.dirname(name)

@@ -1,0 +1,49 @@
+# make demo   set up and run the main job: no key, no network to any provider
+# make test   set up with the test extra and run the suite
+# make lint   ruff, mypy --strict, import rules, schemas up to date
+# make wheel  build the wheel into dist/
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST_ARGS ?= -n 2
+
+.PHONY: demo test lint wheel schemas clean
+
+demo: $(VENV)/.installed
+	$(BIN)/bundle-loader check
+	$(BIN)/bundle-loader verify
+	$(BIN)/bundle-loader delegate git-ops "Commit the staged files" --simulate --fault anthropic=503
+
+test: $(VENV)/.tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m bundle_loader.sources.schemas --check
+
+wheel: $(VENV)/.lint
+	$(BIN)/python -m build --wheel --outdir dist .
+
+schemas: $(VENV)/.installed
+	$(BIN)/python -m bundle_loader.sources.schemas
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable .
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.installed
+	$(PIP) install --editable ".[test]"
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	$(PIP) install --editable ".[test,lint,build]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
