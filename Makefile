@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test lint wheel schemas clean
+.PHONY: demo test lint wheel docs schemas clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bundle-loader check
@@ -28,6 +28,9 @@ lint: $(VENV)/.lint
 
 wheel: $(VENV)/.lint
 	$(BIN)/python -m build --wheel --outdir dist .
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m bundle_loader.cli.reference > docs/commands.md
 
 schemas: $(VENV)/.installed
 	$(BIN)/python -m bundle_loader.sources.schemas

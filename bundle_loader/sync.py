@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -24,13 +25,14 @@ class SyncHost:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._host = Host(*args, **options)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> SyncHost:
         if self._thread is not None:
             raise RequestError("this host is already open")
-        self._thread = threading.Thread(target=self._loop.run_forever, name="bundle-loader", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="bundle-loader", daemon=True)
         self._thread.start()
         try:
             self._run(self._host.__aenter__())
@@ -43,25 +45,34 @@ class SyncHost:
         self.close()
 
     def close(self) -> None:
-        """Give back connections and commit the ledger. Safe to call twice."""
+        """Cancel what still runs (its callers get `concurrent.futures.CancelledError`), close connections, commit the ledger.
+
+        Safe to call twice.
+        """
         if self._thread is not None:
             try:
-                self._run(self._host.aclose())
+                self._run(self._finish())
             finally:
                 self._stop()
 
+    async def _finish(self) -> None:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._host.aclose()
+
     def _stop(self) -> None:
         thread, self._thread = self._thread, None
+        loop, self._loop = self._loop, None
         assert thread is not None
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        assert loop is not None
+        loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop's thread; interrupting the caller cancels the work."""
-        if self._thread is None:
+        if self._loop is None:
             work.close()
             raise RequestError("the host is not open; use 'with SyncHost(...) as host'")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -97,11 +108,14 @@ class SyncHost:
                 async for event in self._host.stream(agent, text, **given):
                     events.put(event)
                 events.put(None)
+            except asyncio.CancelledError:
+                events.put(CancelledError())  # what a cancelled `delegate` raises in a thread
+                raise
             except BaseException as error:
                 events.put(error)
                 raise
 
-        if self._thread is None:
+        if self._loop is None:
             raise RequestError("the host is not open; use 'with SyncHost(...) as host'")
         future = asyncio.run_coroutine_threadsafe(pump(), self._loop)
         try:
@@ -111,3 +125,13 @@ class SyncHost:
                 yield event
         finally:
             future.cancel()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped, and end it here: the caller's thread may have a loop of its own."""
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()

@@ -33,7 +33,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-AGENT = "---\nname: {name}\nprovider_preferences:\n  - {{provider: anthropic, model: claude-haiku-*}}\n---\nYou are {{{{ agent }}}}.\n"
+AGENT = "---\nname: {name}\nprovider_preferences: [anthropic/claude-haiku-*]\n---\nYou are {{{{ agent }}}}.\n"
 
 
 # --- help and usage
@@ -141,7 +141,7 @@ def test_check_reports_every_fault_of_every_file_at_once(run: Run, tmp_path: Pat
         "agents/a.md:3:1: teir: unknown key; did you mean 'tier'?",
         "agents/a.md:4:21: limits.max_turns: 'many' does not fit; write a whole number",
         "agents/b.md:1:1: the header is not closed: write a line '---' after the last key",
-        "agents/c.md:7: the template is wrong: Expected an expression, got 'end of statement block'",
+        "agents/c.md:6: the template is wrong: Expected an expression, got 'end of statement block'",
     ]
 
 

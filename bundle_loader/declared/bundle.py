@@ -68,6 +68,9 @@ class Bundle(Final):
     _aliases: dict[str, str] | None = PrivateAttr(default=None)
     _hash: str | None = PrivateAttr(default=None)
 
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if isinstance(other, Bundle) else NotImplemented
+
     @property
     def problems(self) -> tuple[Fault, ...]:
         """Faults and warnings of the files that it was made of; agents with faults are not in `agents`."""
@@ -93,7 +96,10 @@ class Bundle(Final):
         if found is not None:
             return found
         if self._aliases is None:
-            self._aliases = {alias: agent.name for agent in self.agents.values() for alias in agent.aliases}
+            self._aliases = {}
+            for agent in self.agents.values():
+                for alias in agent.aliases:
+                    self._aliases.setdefault(alias, agent.name)
         if name in self._aliases:
             return self.agents[self._aliases[name]]
         if name in self.hidden:
@@ -106,7 +112,7 @@ class Bundle(Final):
         if name == SELF:
             return Agent(name=SELF, bundle=self.name)
         known = [*self.agents, *self._aliases, *self.hidden]
-        near = did_you_mean(name, known)
+        near = did_you_mean(name, known) or did_you_mean(short, known)
         some = "" if near or not known else f"; it has {', '.join(sorted(self.agents)[:8])}"
         raise RequestError(f"no agent '{name}' in bundle '{self.name}'{near}{some}")
 
@@ -136,7 +142,11 @@ class Bundle(Final):
     def hash(self) -> str:
         """A short hash of the content, the same for the same content whatever file it came from."""
         if self._hash is None:
-            dumped = self.model_dump(mode="json", exclude={"agents": {"__all__": {"file"}}, "hidden": {"__all__": {"file"}}})
+            dumped = self.model_dump(mode="json")
+            for agent in (*dumped["agents"].values(), *dumped["hidden"].values()):
+                while agent is not None:
+                    del agent["file"]
+                    agent = agent["parent_instruction"]
             text = json.dumps(dumped, sort_keys=True, default=str)
             self._hash = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._hash

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bundle_loader.declared.agent import Agent
-from bundle_loader.declared.bundle import Bundle, Contribution
+from bundle_loader.declared.bundle import SELF, Bundle, Contribution
 from bundle_loader.declared.finish import Finisher
 from bundle_loader.declared.fold import fold, fold_agent
 from bundle_loader.declared.layer import AgentFile, Layer
 from bundle_loader.declared.tables import NOT_IN_FORCE
 from bundle_loader.declared.tree import Mapping, Scalar, core, plain
-from bundle_loader.errors import Fault
+from bundle_loader.errors import Fault, did_you_mean
 
 
 @dataclass(slots=True)
@@ -26,6 +26,13 @@ class Folded:
     """None: exactly what `source` says."""
     source: AgentFile | None
     contributions: list[Contribution] = field(default_factory=list)
+    hidden: bool = False
+    """True once a more derived file has replaced it."""
+
+    @property
+    def label(self) -> str:
+        """What it is reached by."""
+        return f"{self.bundle}:{self.name}" if self.hidden else self.name
 
     @property
     def tree(self) -> Mapping:
@@ -48,17 +55,38 @@ class Composition:
     """File -> the place of its layer; an agent file ranks as the bundle that includes it."""
     tier_rank: dict[str, int] = field(default_factory=dict)
     broken: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
+    """Agents whose own file has faults."""
+
+    def find(self, name: str) -> Folded | None:
+        """The agent of a name, or of `bundle:agent`, be it hidden or not."""
+        bundle, colon, short = name.rpartition(":")
+        if name in self.hidden:
+            return self.hidden[name]
+        found = self.agents.get(short)
+        if found is None or not colon or any(written.bundle == bundle for written in found.contributions):
+            return found
+        return None
+
+    def hide(self, name: str) -> str:
+        """Take an agent out of the way of a file of the same name; gives the name that still reaches it."""
+        below = self.agents.pop(name)
+        below.hidden = True
+        self.hidden[below.label] = below
+        return below.label
 
 
-def compose(layers: SequenceOf[Layer], name: str | None = None) -> Bundle:
-    """One bundle from `layers`, least derived first; the last gives its name, version and description."""
+def compose(layers: SequenceOf[Layer], name: str | None = None, faults: SequenceOf[Fault] = ()) -> Bundle:
+    """One bundle from `layers`, least derived first; the last gives its name, version and description.
+
+    `faults` are what finding the layers had to say; they are kept with the bundle's own.
+    """
     done = Composition()
     for index, layer in enumerate(layers):
-        _lay(done, layer, index)
+        _lay(done, layer, index, is_root=index == len(layers) - 1)
     root = layers[-1]
-    finisher = Finisher(done.header or root.header, done.rank, done.tier_rank)
+    finisher = Finisher(done.header or root.header, done)
     agents = _finish_agents(done, finisher)
-    hidden = {key: agent for key, folded in done.hidden.items() if (agent := finisher.agent(folded, {})) is not None}
+    hidden = {key: agent for key, folded in done.hidden.items() if (agent := finisher.agent(folded)) is not None}
     identity = plain(root.header.entries.get("bundle") or Mapping({}, {}, root.file, 1, 1)) or {}
     bundle = Bundle(
         name=name or root.name,
@@ -78,34 +106,53 @@ def compose(layers: SequenceOf[Layer], name: str | None = None) -> Bundle:
         layers=tuple(layer.name for layer in layers),
     )
     done.faults += finisher.faults
-    for fault_name, faults in finisher.broken.items():
-        done.broken[fault_name] = tuple(faults)
-    bundle._problems = tuple(sorted(set(done.faults)))
-    bundle._broken = {key: value for key, value in done.broken.items() if key not in agents}
+    bundle._problems = tuple(sorted({*faults, *done.faults}))
+    broken = {**done.broken, **{key: tuple(found) for key, found in finisher.broken.items()}}
+    bundle._broken = {key: value for key, value in broken.items() if key not in agents}
     bundle._header = finisher.header
     bundle._contributions = {folded.name: folded.contributions for folded in done.agents.values()}
     return bundle
 
 
-def _lay(done: Composition, layer: Layer, index: int) -> None:
+def _lay(done: Composition, layer: Layer, index: int, *, is_root: bool) -> None:
     done.faults += layer.faults
     done.rank[layer.file] = index
     tiers = layer.header.entries.get("tiers")
     if isinstance(tiers, Mapping):
         for tier in tiers.entries:
             done.tier_rank[tier] = index
-    folded = fold(done.header, layer.header)
+    folded = fold(done.header, layer.header if is_root else _without_providers(done, layer))
     assert isinstance(folded, Mapping)
     done.header = folded
     for source in layer.agent_files:
         done.faults += source.faults
         done.rank[source.file] = index
-        if source.written is None:
-            done.broken[source.name] = tuple(fault for fault in source.faults if fault.level == "error")
+        if not source.good:
+            _lay_broken(done, layer, source)
         else:
             _lay_file(done, layer, source)
     for name, patch in layer.patches.items():
         _lay_patch(done, layer, name, patch)
+
+
+def _without_providers(done: Composition, layer: Layer) -> Mapping:
+    """Where providers listen is the root bundle's to say: an included one could send a key to a server of its own."""
+    header = layer.header
+    if "providers" not in header.entries:
+        return header
+    line, column = header.keys["providers"]
+    message = "is taken from the root bundle only; write it in the bundle that is loaded"
+    done.faults.append(Fault(layer.file, line, column, "providers", message, "warning"))
+    entries = {key: value for key, value in header.entries.items() if key != "providers"}
+    return Mapping(entries, header.keys, header.file, header.line, header.column)
+
+
+def _lay_broken(done: Composition, layer: Layer, source: AgentFile) -> None:
+    """A file with faults still takes the place of what it was to replace: nobody runs the inherited one by mistake."""
+    done.broken[source.name] = tuple(fault for fault in source.faults if fault.level == "error")
+    below = done.agents.get(source.name)
+    if below is not None and below.bundle != layer.name:
+        done.hide(source.name)
 
 
 def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
@@ -118,28 +165,35 @@ def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
                 Fault(source.file, 1, 1, "name", f"agent '{source.name}' is also written in {first}; rename one of them")
             )
             return
-        still = f"{below.bundle}:{source.name}"
-        done.hidden[still] = below
+        still = done.hide(source.name)
         message = f"agent '{source.name}' replaces the one of bundle '{below.bundle}', which '{still}' still reaches"
         done.faults.append(Fault(source.file, 1, 1, "name", message, "warning"))
     contributions = [
         *(below.contributions if below else ()),
         Contribution(layer.name, source.file, True, partial(_tree_of, source)),
     ]
+    done.broken.pop(source.name, None)
     done.agents[source.name] = Folded(source.name, layer.name, None, source, contributions)
 
 
 def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scalar) -> None:
     below = done.agents.get(name)
     if isinstance(patch, Scalar):
-        if below is None:
-            done.faults.append(
-                Fault(patch.file, patch.line, patch.column, f"agents.{name}", "removes an agent that is not there", "warning")
-            )
+        if below is None and name not in done.broken:
+            message = f"removes an agent that is not there{did_you_mean(name, list(done.agents))}"
+            done.faults.append(Fault(patch.file, patch.line, patch.column, f"agents.{name}", message, "warning"))
         done.agents.pop(name, None)
+        done.broken.pop(name, None)
+        return
+    if below is None and name in done.broken:
         return
     contribution = Contribution(layer.name, layer.file, False, lambda: patch)
     if below is None:
+        if name != SELF and not any(key in patch.entries for key in ("description", "extends")):
+            near = did_you_mean(name, [agent.name for agent in done.agents.values() if agent.source is not None])
+            message = f"no agent '{name}' to patch{near}; an agent of its own needs a description"
+            level = "error" if near else "warning"
+            done.faults.append(Fault(patch.file, *_place(layer, name), f"agents.{name}", message, level))
         done.agents[name] = Folded(name, layer.name, patch, None, [contribution])
         return
     tree = fold_agent(below.tree, patch)
@@ -150,10 +204,23 @@ def _tree_of(source: AgentFile) -> Mapping:
     return source.tree
 
 
+def _place(layer: Layer, name: str) -> tuple[int, int]:
+    agents = layer.header.entries["agents"]
+    assert isinstance(agents, Mapping)
+    return agents.keys[name]
+
+
 def _finish_agents(done: Composition, finisher: Finisher) -> dict[str, Agent]:
     agents: dict[str, Agent] = {}
     for name, folded in done.agents.items():
-        agent = finisher.agent(folded, done.agents)
+        agent = finisher.agent(folded)
         if agent is not None:
             agents[name] = agent
+    taken: dict[str, str] = {}
+    for agent in agents.values():
+        for alias in agent.aliases:
+            other = alias if alias in agents and alias != agent.name else taken.setdefault(alias, agent.name)
+            if other != agent.name:
+                message = f"'{alias}' already reaches agent '{other}'; the alias of '{agent.name}' is not used"
+                done.faults.append(Fault(agent.file, 1, 1, "aliases", message, "warning"))
     return agents

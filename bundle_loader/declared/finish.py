@@ -20,7 +20,7 @@ from bundle_loader.declared.agent import (
 from bundle_loader.declared.fold import fold_agent, removed
 from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
-from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null
+from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null, without_nulls
 from bundle_loader.declared.written import check
 from bundle_loader.errors import Fault, did_you_mean
 
@@ -36,6 +36,11 @@ class FoldedAgent(Protocol):
     source: AgentFile | None
 
     @property
+    def label(self) -> str:
+        """What it is reached by."""
+        ...
+
+    @property
     def folded(self) -> Mapping | None:
         """None: exactly what `source` says."""
         ...
@@ -46,6 +51,34 @@ class FoldedAgent(Protocol):
         ...
 
 
+class Composed(Protocol):
+    """What finishing needs of a composition."""
+
+    @property
+    def agents(self) -> MappingOf[str, FoldedAgent]:
+        """The agents that are reached by their bare name."""
+        ...
+
+    @property
+    def broken(self) -> MappingOf[str, object]:
+        """Agents whose own file has faults, by name."""
+        ...
+
+    @property
+    def rank(self) -> MappingOf[str, int]:
+        """File -> the place of its layer."""
+        ...
+
+    @property
+    def tier_rank(self) -> MappingOf[str, int]:
+        """Tier -> the place of the last layer that writes it."""
+        ...
+
+    def find(self, name: str) -> FoldedAgent | None:
+        """The agent of a name, or of `bundle:agent`, be it hidden or not."""
+        ...
+
+
 Preferences: TypeAlias = tuple[Preference, ...]
 Slot: TypeAlias = Literal["role", "list", "tier"] | None
 
@@ -53,15 +86,15 @@ Slot: TypeAlias = Literal["role", "list", "tier"] | None
 class Finisher:
     """Makes the final values of one composition; what is wrong across files is collected in `faults`."""
 
-    def __init__(self, header: Mapping, rank: MappingOf[str, int], tier_rank: MappingOf[str, int]) -> None:
+    def __init__(self, header: Mapping, composed: Composed) -> None:
         self.faults: list[Fault] = []
         self.broken: dict[str, list[Fault]] = {}
         self.header = _pruned(header)
-        self.rank = rank
-        self.tier_rank = tier_rank
+        self.composed = composed
         self.written = check(WrittenBundle, self.header)[0] or WrittenBundle()
         self.tiers: dict[str, Preferences] = {}
         self._pairs: dict[tuple[str, str, bool], Preference] = {}
+        self._made: dict[str, Agent | None] = {}
         self._open: list[str] = []
         self._tiers = {name: cell for name, cell in (self.written.tiers or {}).items() if cell is not None}
         for name in self._tiers:
@@ -175,15 +208,22 @@ class Finisher:
 
     # --- agents
 
-    def agent(self, folded: FoldedAgent, agents: MappingOf[str, FoldedAgent], above: tuple[str, ...] = ()) -> Agent | None:
+    def agent(self, folded: FoldedAgent, above: tuple[str, ...] = ()) -> Agent | None:
         """The finished agent, or None when it has faults (kept in `broken`)."""
+        if folded.label not in self._made:
+            self._made[folded.label] = self._agent(folded, above)
+        return self._made[folded.label]
+
+    def _agent(self, folded: FoldedAgent, above: tuple[str, ...]) -> Agent | None:
         faults: list[Fault] = []
         source, parent = folded.source, None
         tree: Mapping | None = None
         if folded.folded is None and source is not None and source.written is not None and source.written.extends is None:
             written: WrittenAgent | None = source.written
+            # ten thousand of them, kept, are what the garbage collector spends its time on
+            source.written = None
         else:
-            tree, parent = self._extended(folded, agents, faults, above)
+            tree, parent = self._extended(folded, faults, above)
             tree = _pruned(tree)
             written, found = check(WrittenAgent, tree)
             faults += found
@@ -197,7 +237,7 @@ class Finisher:
             self._list(getattr(written, key) or [], partial(_entry, locate, key), key, faults)
             for key in ("provider_preferences", "content_fallback")
         ]
-        rank = self.rank.get(source.file if tree is None and source is not None else _slot_file(locate()), -1)
+        rank = self.composed.rank.get(source.file if tree is None and source is not None else _slot_file(locate()), -1)
         slot = self._slot(written, rank, locate, faults)
         if faults:
             return self._give_up(folded, faults)
@@ -217,8 +257,8 @@ class Finisher:
             "description": written.description or "",
             "inherit_context": _context(written.inherit_context),
             "limits": _limits(written.limits),
-            "config": written.config or {},
-            "output_schema": written.output_schema,
+            "config": without_nulls(written.config or {}),
+            "output_schema": without_nulls(written.output_schema),
             "on_broken_stream": written.on_broken_stream or "fail",
         }
         for key in ("aliases", "model_role"):
@@ -241,28 +281,28 @@ class Finisher:
 
     def _give_up(self, folded: FoldedAgent, faults: list[Fault]) -> Agent | None:
         self.faults += faults
-        self.broken[folded.name] = faults
+        self.broken[folded.label] = faults
         return None
 
-    def _extended(
-        self, folded: FoldedAgent, agents: MappingOf[str, FoldedAgent], faults: list[Fault], above: tuple[str, ...]
-    ) -> tuple[Mapping, Agent | None]:
+    def _extended(self, folded: FoldedAgent, faults: list[Fault], above: tuple[str, ...]) -> tuple[Mapping, Agent | None]:
         """The agent's tree laid over the tree of the agent that it extends, and that agent finished."""
         node = folded.tree.entries.get("extends")
         if not isinstance(node, Scalar) or node.is_null:
             return folded.tree, None
-        chain = (*above, folded.name)
-        target = node.text.rpartition(":")[2]
-        if target in chain:
-            loop = " -> ".join([*chain[chain.index(target) :], target])
+        chain = (*above, folded.label)
+        base = self.composed.find(node.text)
+        if base is not None and base.label in chain:
+            loop = " -> ".join([*chain[chain.index(base.label) :], base.label])
             self._fault(node, "extends", f"agents extend each other in a loop: {loop}", faults)
             return folded.tree, None
-        base = agents.get(target)
-        if base is None:
-            self._fault(node, "extends", f"no agent '{node.text}'{did_you_mean(target, list(agents))}", faults)
+        parent = self.agent(base, chain) if base is not None else None
+        if base is None or parent is None:
+            has_faults = base is not None or node.text.rpartition(":")[2] in self.composed.broken
+            near = did_you_mean(node.text.rpartition(":")[2], list(self.composed.agents))
+            message = f"agent '{node.text}' has faults of its own" if has_faults else f"no agent '{node.text}'{near}"
+            self._fault(node, "extends", message, faults)
             return folded.tree, None
-        below, _ = self._extended(base, agents, faults, chain)
-        parent = self.agent(base, agents, chain)
+        below, _ = self._extended(base, faults, chain)
         entries = {key: value for key, value in below.entries.items() if key not in IDENTITY_KEYS}
         inherited = Mapping(entries, below.keys, below.file, below.line, below.column)
         return fold_agent(inherited, folded.tree), parent
@@ -277,7 +317,7 @@ class Finisher:
         has_list = written.provider_preferences is not None
         if written.tier is not None:
             if written.tier in self.tiers:
-                if not has_list or self.tier_rank.get(written.tier, -1) > rank:
+                if not has_list or self.composed.tier_rank.get(written.tier, -1) > rank:
                     return "tier"
             elif not has_list:
                 others = f"; the bundle has {', '.join(self.tiers)}" if self.tiers else "; the bundle has no tiers"

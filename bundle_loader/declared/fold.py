@@ -17,13 +17,15 @@ def fold(lower: Node | None, upper: Node | None, key: str = "") -> Node | None:
         return upper
     if is_null(lower):
         return _sealed(upper)
-    if isinstance(upper, Mapping) and isinstance(lower, Mapping) and not upper.sealed:
+    if isinstance(upper, Scalar) or upper.sealed:
+        return upper
+    if isinstance(upper, Mapping) and isinstance(lower, Mapping):
         return _mapping(lower, upper, key)
-    if isinstance(upper, Sequence) and isinstance(lower, Sequence) and not upper.sealed:
-        if key in _SPLICED:
-            return splice(lower, upper)
-        return _keyed(lower, upper) or upper
-    return upper
+    if isinstance(upper, Sequence) and isinstance(lower, Sequence):
+        return splice(lower, upper) if key in _SPLICED else _keyed(lower, upper)
+    if isinstance(upper, Sequence) and isinstance(lower, Scalar) and key in _SPLICED:
+        return splice(_of_tier(lower), upper)
+    return _sealed(upper)
 
 
 def fold_agent(lower: Mapping, upper: Mapping) -> Mapping:
@@ -57,17 +59,22 @@ def _slot_list(lower: Mapping, value: Node) -> Node:
         return splice(inherited, value)
     tier = lower.entries.get("tier")
     if isinstance(tier, Scalar) and not tier.is_null:
-        element = Mapping({"tier": tier}, {"tier": (tier.line, tier.column)}, tier.file, tier.line, tier.column)
-        return splice(Sequence([element], tier.file, tier.line, tier.column), value)
+        return splice(_of_tier(tier), value)
     if any(name in lower.entries for name in SLOT_KEYS):
         return _sealed(value)
     return value
 
 
+def _of_tier(tier: Scalar) -> Sequence:
+    """The name of a tier as a list of one."""
+    element = Mapping({"tier": tier}, {"tier": (tier.line, tier.column)}, tier.file, tier.line, tier.column)
+    return Sequence([element], tier.file, tier.line, tier.column, True)
+
+
 def splice(lower: Sequence, upper: Sequence) -> Sequence:
     """`upper` with each element `base` replaced by the elements of `lower`."""
     if not any(is_base(item) for item in upper.items):
-        return upper
+        return Sequence(upper.items, upper.file, upper.line, upper.column, True)
     items: list[Node] = []
     for item in upper.items:
         items.extend(lower.items if is_base(item) else [item])
@@ -80,6 +87,7 @@ def is_base(node: Node) -> bool:
 
 
 def _sealed(node: Node) -> Node:
+    """As it is written, whatever is found to lie below it."""
     if isinstance(node, Mapping):
         return Mapping(node.entries, node.keys, node.file, node.line, node.column, True)
     if isinstance(node, Sequence):
@@ -92,7 +100,7 @@ def _mapping(lower: Mapping, upper: Mapping, key: str) -> Mapping:
     keys = dict(lower.keys)
     for name, value in upper.entries.items():
         keys[name] = upper.keys[name]
-        folded = fold(lower.entries.get(name), value, key if key in _SPLICED else name)
+        folded = fold(lower.entries.get(name), value, key or name)
         assert folded is not None
         entries[name] = folded
     return Mapping(entries, keys, upper.file, upper.line, upper.column, lower.sealed)
@@ -107,18 +115,28 @@ def _identity(node: Node) -> str | None:
     return None
 
 
-def _keyed(lower: Sequence, upper: Sequence) -> Sequence | None:
-    """Lists of mappings that bear an id, name or module merge by it; `remove: true` removes. None for other lists."""
-    below = [_identity(item) for item in lower.items]
-    above = [_identity(item) for item in upper.items]
-    if not upper.items or not lower.items or None in below or None in above:
-        return None
-    merged: dict[str | None, Node] = dict(zip(below, lower.items, strict=True))
-    for identity, item in zip(above, upper.items, strict=True):
-        folded = fold(merged.get(identity), item)
-        assert folded is not None
-        merged[identity] = folded
+def _keyed(lower: Sequence, upper: Sequence) -> Node:
+    """Lists of mappings that bear an id, name or module merge by it; `remove: true` removes. Others replace."""
+    if not _is_keyed(upper) or not _is_keyed(lower):
+        return _sealed(upper)
+    merged: dict[str | None, Node] = {}
+    for item in (*lower.items, *upper.items):
+        identity = _identity(item)
+        merged[identity] = _element(merged.get(identity), item)
     return Sequence(list(merged.values()), upper.file, upper.line, upper.column, lower.sealed)
+
+
+def _is_keyed(node: Sequence) -> bool:
+    return bool(node.items) and all(_identity(item) is not None for item in node.items)
+
+
+def _element(lower: Node | None, upper: Node) -> Node:
+    """`remove: true` is to an element what `null` is to a key."""
+    if lower is None or removed(upper):
+        return upper
+    folded = _sealed(upper) if removed(lower) else fold(lower, upper)
+    assert folded is not None
+    return folded
 
 
 def removed(node: Node) -> bool:

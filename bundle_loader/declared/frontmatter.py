@@ -9,6 +9,7 @@ import frontmatter
 import yaml
 from frontmatter.default_handlers import YAMLHandler
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
+from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from bundle_loader.declared.tree import NULLS, Mapping, Node, Plain, Scalar, Sequence, plain
@@ -18,6 +19,9 @@ MAX_HEADER: Final = 256 * 1024
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 50_000
 MAX_ALIASES: Final = 100
+
+_MANY_OPENERS: Final = 1000
+"""Fewer characters that can open a level than this cannot nest deep enough to harm libyaml, which recurses."""
 
 _FENCE = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _CORE_TAGS = frozenset({"", "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
@@ -33,7 +37,7 @@ class Document:
     `header`, which most files never need: ten thousand trees would be kept for nothing.
     """
 
-    __slots__ = ("body", "body_line", "faults", "file", "first_line", "source", "values")
+    __slots__ = ("body", "body_line", "faults", "file", "first_line", "nodes", "source", "values")
 
     def __init__(self, file: str, source: str, first_line: int, body: str = "", body_line: int = 1) -> None:
         self.file = file
@@ -45,16 +49,23 @@ class Document:
         self.body_line = body_line
         self.faults: list[Fault] = []
         self.values: dict[str, Any] | None = None
+        self.nodes: Any = None
+        """libyaml's own nodes, until `release`."""
 
     def release(self) -> None:
         """Let go of the values, once they have been checked."""
+        self.nodes = None
         if self.values is not None:
             self.values = _RELEASED
 
     @property
     def header(self) -> Mapping:
         """The located tree of the header; empty where it could not be read."""
-        tree = read_tree(self.source, self.file, self.first_line, []) if self.values is not None else None
+        tree: Mapping | None = None
+        if self.nodes is not None:
+            tree = _located(self.nodes, self.file, self.first_line, [])
+        elif self.values is not None:
+            tree = read_tree(self.source, self.file, self.first_line, [])
         return tree or Mapping({}, {}, self.file, self.first_line, 1)
 
 
@@ -144,19 +155,24 @@ def read_values(document: Document) -> None:
         if not document.faults:
             document.values = {}
         return
-    budget = [MAX_NODES]
+    # as strict as `_Walk`, so that the tree of what passes here can always be built
+    budget = [MAX_NODES - 1]
     try:
+        if "&" in document.source:
+            raise _Unusual
         document.values = _values(root, 0, budget)
     except _Unusual:
-        tree = read_tree(document.source, document.file, document.first_line, document.faults)
-        document.values = None if tree is None else plain(tree)
+        document.values = plain(_located(root, document.file, document.first_line, document.faults))
+    document.nodes = root
 
 
 def read_tree(source: str, file: str, first_line: int, faults: list[Fault]) -> Mapping | None:
     """The located tree of YAML text; faults are added to `faults`. Raises `_Refused` past a limit."""
     root = _composed(source, file, first_line, faults)
-    if root is None:
-        return None
+    return None if root is None else _located(root, file, first_line, faults)
+
+
+def _located(root: Any, file: str, first_line: int, faults: list[Fault]) -> Mapping:
     located = _Walk(file, first_line, faults).node(root, 0, "")
     assert isinstance(located, Mapping)
     return located
@@ -168,9 +184,13 @@ def _composed(text: str, file: str, first_line: int, faults: list[Fault]) -> Any
         raise _Refused(
             Fault(file, first_line, 1, "", f"the header is larger than {MAX_HEADER // 1024} KiB; move text into the body")
         )
-    if "\0" in text:
-        raise _Refused(Fault(file, first_line, 1, "", "a NUL byte: this is not a text file"))
+    nul = text.find("\0")
+    if nul >= 0:
+        place = (first_line + text.count("\n", 0, nul), nul - text.rfind("\n", 0, nul))
+        raise _Refused(Fault(file, *place, "", "a NUL byte: this is not a text file"))
     try:
+        if sum(map(text.count, "[{-?:")) > _MANY_OPENERS:
+            _check_depth(text, file, first_line)
         root = _Composer(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -184,9 +204,25 @@ def _composed(text: str, file: str, first_line: int, faults: list[Fault]) -> Any
         faults.append(Fault(file, first_line, 1, "", f"not YAML: {said}"))
         return None
     if root is not None and type(root) is not MappingNode:
-        faults.append(Fault(file, first_line, 1, "", "the header must be 'key: value' lines"))
+        mark = root.start_mark
+        faults.append(Fault(file, mark.line + first_line, mark.column + 1, "", "the header must be 'key: value' lines"))
         return None
     return root
+
+
+def _check_depth(text: str, file: str, first_line: int) -> None:
+    """Raise `_Refused` for text nested so deep that composing it would overrun the stack."""
+    parser: Any = _Composer(text)
+    depth = 0
+    while (event := parser.get_event()) is not None:
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH + 1:
+                mark: Any = event.start_mark
+                message = f"nested deeper than {MAX_DEPTH} levels"
+                raise _Refused(Fault(file, mark.line + first_line, mark.column + 1, "", message))
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
 
 
 class _Unusual(Exception):
@@ -242,6 +278,8 @@ class _Walk:
         mark = node.start_mark
         line, column = mark.line + self.first_line, mark.column + 1
         self.count += 1
+        if self.count > MAX_NODES:
+            raise _Refused(Fault(self.file, line, column, key, f"more than {MAX_NODES} values in one header"))
         if type(node) is ScalarNode:
             if node.tag not in _CORE_TAGS:
                 self.fault(line, column, key, f"the tag {node.tag} is not used here; write a plain value")
@@ -278,12 +316,8 @@ class _Walk:
         self.seen[id(node)] = visits
         if depth > MAX_DEPTH:
             raise _Refused(Fault(self.file, line, column, key, f"nested deeper than {MAX_DEPTH} levels"))
-        if visits > MAX_ALIASES or self.count > MAX_NODES:
-            raise _Refused(
-                Fault(
-                    self.file, line, column, key, f"more than {MAX_NODES} values, or an alias used more than {MAX_ALIASES} times"
-                )
-            )
+        if visits > MAX_ALIASES:
+            raise _Refused(Fault(self.file, line, column, key, f"an alias used more than {MAX_ALIASES} times"))
 
     def fault(self, line: int, column: int, key: str, message: str) -> None:
         self.faults.append(Fault(self.file, line, column, key, message))

@@ -9,23 +9,25 @@ from typing import Any
 from bundle_loader.declared.agent import WrittenAgent
 from bundle_loader.declared.formats.amplifier import FORM, is_amplifier, read_amplifier
 from bundle_loader.declared.frontmatter import Document
-from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle
-from bundle_loader.declared.tree import Mapping, Scalar, is_null
+from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle, WrittenInclude
+from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null
 from bundle_loader.declared.written import check, check_values
 from bundle_loader.errors import Fault
 
-BUNDLE_KEYS = ("bundle", "includes", "agents", "tiers")
+BUNDLE_KEYS = frozenset(WrittenBundle.model_fields) - frozenset(WrittenAgent.model_fields)
 
 
 class AgentFile:
-    """An agent file that was read; `written` is None when it has faults."""
+    """An agent file that was read; `good` unless it has faults."""
 
-    __slots__ = ("document", "extra", "faults", "form", "name", "written")
+    __slots__ = ("document", "extra", "faults", "form", "good", "name", "written")
 
     def __init__(self, name: str, document: Document, written: WrittenAgent | None, form: str, extra: dict[str, Any]) -> None:
         self.name = name
         self.document = document
+        self.good = written is not None
         self.written = written
+        """What was checked, until an agent is made of it; from then on the tree has it all."""
         self.form = form
         self.extra = extra
         self.faults: list[Fault] = document.faults
@@ -68,7 +70,7 @@ def read_agent(document: Document) -> AgentFile:
     document.release()
     name = values.get("name")
     good = written if not document.faults else None
-    return AgentFile(name if isinstance(name, str) else stem, document, good, "own", {})
+    return AgentFile(str(name) if isinstance(name, str) else stem, document, good, "own", {})
 
 
 def _read_amplifier(document: Document, stem: str) -> AgentFile:
@@ -76,11 +78,11 @@ def _read_amplifier(document: Document, stem: str) -> AgentFile:
     document.release()
     document.faults += found
     written, faults = check(WrittenAgent, tree)
-    places = {(fault.line, fault.key.partition(".")[0]) for fault in found if fault.level == "error"}
-    document.faults += [fault for fault in faults if not any(fault.key.startswith(key) for _, key in places)]
+    judged = {fault.key.partition(".")[0] for fault in found if fault.level == "error"}
+    document.faults += [fault for fault in faults if fault.key.partition(".")[0] not in judged]
     name = tree.entries.get("name")
     good = written if not any(fault.level == "error" for fault in document.faults) else None
-    return AgentFile(name.text if isinstance(name, Scalar) and name.text else stem, document, good, FORM, extra)
+    return AgentFile(_text(name) or stem, document, good, FORM, extra)
 
 
 def looks_like_bundle(values: dict[str, Any]) -> bool:
@@ -93,13 +95,18 @@ def read_layer(document: Document) -> Layer:
     stem = PurePosixPath(document.file.replace("\\", "/")).stem
     faults = list(document.faults)
     header = document.header
-    _, found = check(WrittenBundle, header)
+    _, found = check_values(WrittenBundle, document.values, lambda: header)
     faults += found
     layer = Layer(_bundle_name(header, stem), document.file, header, document.body, faults=faults)
     agents = header.entries.get("agents")
     if isinstance(agents, Mapping):
         for name, node in agents.entries.items():
-            if name != "include":
+            if name == "include":
+                _, found = check(
+                    WrittenInclude, Mapping({name: node}, agents.keys, layer.file, agents.line, agents.column), ("agents",)
+                )
+                faults += found
+            else:
                 _patch(layer, agents, name, node)
     for key in NOT_IN_FORCE:
         if key in header.entries and not is_null(header.entries[key]):
@@ -110,11 +117,12 @@ def read_layer(document: Document) -> Layer:
 
 def _bundle_name(header: Mapping, stem: str) -> str:
     identity = header.entries.get("bundle")
-    if isinstance(identity, Mapping):
-        name = identity.entries.get("name")
-        if isinstance(name, Scalar) and name.text:
-            return name.text
-    return stem
+    name = _text(identity.entries.get("name")) if isinstance(identity, Mapping) else None
+    return name or stem
+
+
+def _text(node: Node | None) -> str | None:
+    return node.text if isinstance(node, Scalar) and not node.is_null else None
 
 
 def _patch(layer: Layer, agents: Mapping, name: str, node: Any) -> None:

@@ -15,6 +15,7 @@ _PROTECTED = (
     "apikey", "authtoken", "accesstoken", "bearer", "authorization", "credential", "secret", "password",
     "baseurl", "apibase", "endpoint", "headers", "extraheaders", "defaultheaders", "proxy", "proxies",
     "httpclient", "httpoptions", "verify", "cert", "certificate", "tls", "ssl", "organization", "websocketbaseurl",
+    "apiurl", "serverurl", "apihost", "cafile", "cabundle", "privatekey", "passwd", "passphrase", "cookies",
 )  # fmt: skip
 _RESERVED = ("model", "messages", "stream", "system", "tools", "contents", "input")
 
@@ -25,7 +26,7 @@ def protected_key(config: Any, path: str = "", depth: int = 0) -> str | None:
         for key, value in config.items():
             name = _SQUEEZE.sub("", str(key).casefold())
             where = f"{path}.{key}" if path else str(key)
-            if any(name == word or name.endswith(word) or name.startswith(word) for word in _PROTECTED):
+            if name.endswith(("token", "cookie")) or any(name.endswith(word) or name.startswith(word) for word in _PROTECTED):
                 return where
             if depth == 0 and name in _RESERVED:
                 return where

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bundle_loader.declared.preference import WrittenPreferences
+from bundle_loader.declared.tree import core
 from bundle_loader.declared.written import CoreMap, Final, Written, one_or_many
 
 
 def _tier_as_list(value: Any) -> Any:
     """A cell that is one word names a tier."""
     return [{"tier": str(value)}] if isinstance(value, str) else value
+
+
+def _map_or_text(value: Any) -> Any:
+    if value is None or isinstance(value, (dict, str)):
+        return core(value)
+    raise ValueError("write 'key: value' lines, or the name of a policy")
 
 
 Cell = Annotated[WrittenPreferences, BeforeValidator(_tier_as_list)]
@@ -58,7 +65,7 @@ class WrittenBundle(Written):
     context: WrittenInclude | None = None
     recipes: WrittenInclude | None = None
     tasks: CoreMap | None = None
-    policy: CoreMap | str | None = None
+    policy: Annotated[Any, BeforeValidator(_map_or_text), WithJsonSchema({"type": ["object", "string"]})] = None
     budgets: Any = None
     mcp_servers: CoreMap | None = None
 

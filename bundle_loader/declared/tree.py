@@ -6,6 +6,8 @@ import re
 from typing import Any, Final, TypeAlias
 
 NULLS: Final = frozenset({"", "null", "Null", "NULL", "~"})
+_MAX_DIGITS: Final = 4000
+"""Python reads no longer number; such a one stays text."""
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -33,7 +35,7 @@ class Scalar:
 
 
 class Sequence:
-    """A list. `sealed` marks a list laid on a `null`: what lies below it is gone."""
+    """A list. `sealed` marks a list that replaces whatever is found to lie below it."""
 
     __slots__ = ("column", "file", "items", "line", "sealed")
 
@@ -109,6 +111,15 @@ def core(value: Any) -> Any:
     return value
 
 
+def without_nulls(value: Any) -> Any:
+    """A value as composition leaves it: a key with a null is a removed key."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def core_scalar(text: str) -> Any:
     """One unquoted scalar by the core schema: null, bool, int, float, else text."""
     if text in NULLS:
@@ -118,6 +129,8 @@ def core_scalar(text: str) -> Any:
     if text in ("false", "False", "FALSE"):
         return False
     if _INTEGER.fullmatch(text):
+        if len(text) > _MAX_DIGITS:
+            return text
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     if _FLOAT.fullmatch(text):
         return float(text)

@@ -72,18 +72,23 @@ def attempts(
 ) -> Flow:
     """The flow over `candidates`, first to last.
 
-    `content_fallback` is asked once, when a safety system refuses; `continue_broken` lets a turn that broke after text was
-    shown start anew on the next candidate.
+    `content_fallback` is asked once, when a safety system refuses, and is then the whole chain; `continue_broken` lets a
+    turn that broke after text was shown start anew on the next candidate.
     """
     queue = list(candidates)
     skipped: list[tuple[Candidate, str]] = []
+    tried: list[Candidate] = []
     waits = 0
-    wait = 0.0
-    laundered = False
+    wait: float | None = None
+    asked = False
     while queue:
         candidate = queue.pop(0)
-        answer = yield Try(candidate, tuple(queue), wait)
-        wait = 0.0
+        if wait is None and any(_same(candidate, other) for other in tried):
+            skipped.append((candidate, "it was tried already"))
+            continue
+        tried.append(candidate)
+        answer = yield Try(candidate, tuple(queue), wait or 0.0)
+        wait = None
         if isinstance(answer, Answered):
             return Verdict(End.ANSWERED, tuple(skipped))
         failure = answer.failure
@@ -94,8 +99,8 @@ def attempts(
         if failure.kind is FailureKind.WRONG_REQUEST:
             return Verdict(End.STOPPED, tuple(skipped))
         if failure.kind is FailureKind.CONTENT_REFUSED:
-            queue = [] if laundered else list(content_fallback())
-            laundered = True
+            queue = queue if asked else list(content_fallback())
+            asked = True
             if not queue:
                 return Verdict(End.STOPPED, tuple(skipped))
             continue
@@ -105,6 +110,10 @@ def attempts(
             wait = failure.retry_after or 0.0
             queue = [candidate]
     return Verdict(End.ALL_FAILED, tuple(skipped))
+
+
+def _same(one: Candidate, other: Candidate) -> bool:
+    return (one.provider, one.model) == (other.provider, other.model) and one.config == other.config
 
 
 def _after(

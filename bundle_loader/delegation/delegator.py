@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -14,15 +15,16 @@ from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.delegation.context import DelegationContext
 from bundle_loader.delegation.conversation import opening
-from bundle_loader.delegation.instruction import render
+from bundle_loader.delegation.instruction import render, varies
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
 from bundle_loader.delegation.run import Books, Run, first_limits
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.tools import Tool, ToolBox
-from bundle_loader.errors import RequestError
+from bundle_loader.errors import DeadlineExceeded, RequestError
 from bundle_loader.messages import Message
 from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Request, make_request
 from bundle_loader.routing.resolve import Resolver
 from bundle_loader.routing.route import route_selection
@@ -44,6 +46,16 @@ class Work:
     timeout: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A route, and what it was made from."""
+
+    providers: frozenset[str]
+    offers: Offers
+    route: Route
+    fallback: tuple[Candidate, ...]
+
+
 class Delegator:
     """Routes and delegates over one bundle and its catalogues. Belongs to one event loop."""
 
@@ -53,6 +65,10 @@ class Delegator:
         self.spawner = spawner
         self.books = books
         self.resolver = Resolver()
+        self._texts: dict[str, tuple[tuple[int, str], str]] = {}
+        """Agent -> its rendered text, with the minute and the folder that it was rendered in."""
+        self._routes: dict[tuple[str, bool], _Kept] = {}
+        """Agent and whether tools are needed -> the last route for a caller who chose nothing."""
 
     async def route(self, agent: str, **choice: Any) -> Route:
         """The route of an agent for a caller's choice (see `make_request`)."""
@@ -85,18 +101,19 @@ class Delegator:
 
     async def prepare(self, agent_name: str, work: Work, **choice: Any) -> Run:
         """Everything up to the first request: the rendered prompt, the tools and the route. Nothing is sent."""
+        began = asyncio.get_running_loop().time()
         agent = self.bundle.agent(agent_name)
         if not work.text.strip():
             raise RequestError("the text to delegate is empty")
         if work.timeout is not None and work.timeout <= 0:
             raise RequestError("timeout must be more than 0 seconds")
         tools = ToolBox(work.tools, agent.tools)
-        instruction = render(agent, self.variables(agent, work.vars))
+        instruction = self._instruction(agent_name, agent, work.vars)
         messages = opening(work.messages, work.text)
         request = make_request(agent, tools=bool(tools.specs), **choice)
-        route = await self._routed(request)
-        fallback = await self._fallback(agent, request)
-        limits = first_limits(work.timeout or agent.limits.timeout or DEADLINE, IDLE, agent.limits.max_turns or MAX_TURNS)
+        timeout = work.timeout or agent.limits.timeout or DEADLINE
+        route, fallback = await self._routes_within(timeout, request, None if choice else (agent_name, request.tools))
+        limits = first_limits(timeout, IDLE, agent.limits.max_turns or MAX_TURNS)
         own = uuid.uuid4().hex
         base = DelegationContext(
             id=own,
@@ -127,16 +144,53 @@ class Delegator:
             self.spawner,
             tools,
             self.books,
+            end=began + timeout,
             notes=notes,
             continue_broken=agent.on_broken_stream == "continue",
             content_fallback=lambda: fallback,
         )
 
-    async def _fallback(self, agent: Agent, request: Request) -> tuple[Candidate, ...]:
+    async def _routes_within(
+        self, timeout: float, request: Request, key: tuple[str, bool] | None
+    ) -> tuple[Route, tuple[Candidate, ...]]:
+        """The route, and the one for content that is refused. Raises DeadlineExceeded.
+
+        With a `key` the last route under it serves on, unless a list of models has changed or is due to be asked for.
+        """
+        kept = self._routes.get(key) if key is not None else None
+        if kept is not None and self.catalogues.current(kept.providers) is kept.offers:
+            return kept.route, kept.fallback
+        try:
+            async with asyncio.timeout(timeout):
+                route, fallback = await self._routed(request), await self._fallback(request)
+        except TimeoutError:
+            message = f"agent '{request.agent.name}': no answer within {timeout:g} s; lists of models were still awaited"
+            raise DeadlineExceeded(message) from None
+        if key is not None:
+            providers = {candidate.provider for candidate in route.candidates}
+            providers |= {rejection.provider for rejection in route.rejections}
+            providers |= {preference.provider for preference in request.agent.content_fallback}
+            offers = self.catalogues.current(providers)
+            if offers is not None:
+                self._routes[key] = _Kept(frozenset(providers), offers, route, fallback)
+        return route, fallback
+
+    async def _fallback(self, request: Request) -> tuple[Candidate, ...]:
+        agent = request.agent
         if not agent.content_fallback:
             return ()
         selection = Selection(agent.content_fallback, select(self.bundle, request).decided_by, "content_fallback")
         return (await self._resolved(selection, request)).candidates
+
+    def _instruction(self, name: str, agent: Agent, given: Mapping[str, Any]) -> str:
+        """The agent's text, rendered; kept for a minute where the caller adds no variables."""
+        now = (int(self.books.clock() // 60), os.getcwd())
+        at, text = self._texts.get(name, (None, ""))
+        if given or at != now:
+            text = render(agent, self.variables(agent, given))
+            if not given and not varies(agent):
+                self._texts[name] = (now, text)
+        return text
 
     def variables(self, agent: Agent, given: Mapping[str, Any]) -> dict[str, Any]:
         """Template variables: those that are always there, the bundle's defaults, the caller's."""

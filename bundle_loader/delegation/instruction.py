@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bundle_loader.declared.agent import Agent
@@ -16,6 +17,8 @@ from bundle_loader.errors import DeclarationError, Fault, did_you_mean
 ALWAYS: Final = ("workdir", "date", "agent")
 """Variables that every instruction can use."""
 
+_CHANCE: Final = ("random", "lipsum")
+_UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 _ENVIRONMENT: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
 
 
@@ -27,7 +30,7 @@ def render(agent: Agent, variables: Mapping[str, Any]) -> str:
     if not agent.template:
         return agent.instruction
     values = dict(variables)
-    if agent.parent_instruction is not None:
+    if agent.parent_instruction is not None and "base" in agent.instruction:
         values["base"] = render(agent.parent_instruction, variables)
     template = _compiled(agent.instruction)
     if isinstance(template, TemplateSyntaxError):
@@ -41,6 +44,12 @@ def render(agent: Agent, variables: Mapping[str, Any]) -> str:
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         message = f"the template cannot be rendered: {error}"
         raise DeclarationError([Fault(agent.file, agent.body_line + _line(error) - 1, 0, "", message)]) from None
+
+
+def varies(agent: Agent) -> bool:
+    """True for an instruction that may come out differently for the same variables."""
+    parent = agent.parent_instruction
+    return agent.template and (any(word in agent.instruction for word in _CHANCE) or (parent is not None and varies(parent)))
 
 
 def template_faults(agent: Agent) -> list[Fault]:
@@ -72,10 +81,13 @@ def _compiled(text: str) -> Template | TemplateSyntaxError:
 
 def _unknown(agent: Agent, values: Mapping[str, Any], error: UndefinedError) -> list[Fault]:
     line = agent.body_line + _line(error) - 1
-    used = meta.find_undeclared_variables(_ENVIRONMENT.parse(agent.instruction))
-    unknown = sorted(used - set(values))
-    if not unknown:
+    named = _UNDEFINED.fullmatch(error.message or "")
+    if named is None:
         return [Fault(agent.file, line, 0, "", f"the template cannot be rendered: {error.message}")]
+    parsed = _ENVIRONMENT.parse(agent.instruction)
+    asked_after = {test.node.name for test in parsed.find_all(nodes.Test) if isinstance(test.node, nodes.Name)}
+    asked_after |= {made.node.name for made in parsed.find_all(nodes.Filter) if isinstance(made.node, nodes.Name)}
+    unknown = sorted({named[1]} | (meta.find_undeclared_variables(parsed) - set(values) - asked_after))
     if unknown == ["base"]:
         return [Fault(agent.file, line, 0, "", "'{{ base }}' stands for the extended agent's text, and this agent extends none")]
     noun = "variable" if len(unknown) == 1 else "variables"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from bundle_loader.events import Event
+from bundle_loader.ledger.records import Outcome
 from bundle_loader.messages import Message, Usage
 from bundle_loader.routing.candidate import Rejection, Route
 from bundle_loader.routing.request import DecidedBy
@@ -19,7 +20,7 @@ class Attempt:
     number: int
     provider: str
     model: str
-    outcome: str
+    outcome: Outcome
     """`answered`, `failed` or `cancelled`."""
     kind: str | None = None
     """The kind of failure, a word of the failure table."""

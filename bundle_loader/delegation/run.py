@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from bundle_loader.errors import (
     AllFailed,
     BrokenAnswer,
     DeadlineExceeded,
+    LimitReached,
     NoAnswer,
     NoCandidate,
     ProviderFailure,
@@ -66,6 +66,8 @@ class _State:
     usage: Usage
     cost: Decimal | None
     turns: int = 0
+    simulated: bool = False
+    """Of the candidate that was tried last."""
     shown: str = ""
     """Text of the current turn that the caller has seen."""
     outcome: OutcomeEvent | None = None
@@ -82,6 +84,7 @@ class Run:
         tools: ToolBox,
         books: Books,
         *,
+        end: float,
         notes: Iterable[str] = (),
         continue_broken: bool = False,
         content_fallback: Callable[[], tuple[Candidate, ...]] = lambda: (),
@@ -91,6 +94,8 @@ class Run:
         self.spawner = spawner
         self.tools = tools
         self.books = books
+        self.end = end
+        """The deadline in the event loop's time; it counts from before the route was made."""
         self.flow = attempts(route.candidates, continue_broken=continue_broken, content_fallback=content_fallback)
         self.state = _State(list(base.messages), [], list(notes), Usage(), Decimal(0))
         self.started = 0.0
@@ -102,8 +107,7 @@ class Run:
         try:
             if not self.route.candidates:
                 raise NoCandidate(_nothing(self.base.agent, self.route), rejections=self.route.rejections)
-            end = asyncio.get_running_loop().time() + self.base.limits.timeout
-            async with aclosing(self._drive(end, show)) as events:
+            async with aclosing(self._drive(self.end, show)) as events:
                 async for event in events:
                     yield event
             result = self._result()
@@ -135,6 +139,8 @@ class Run:
                         yield event
             except ProviderFailure as error:
                 failure = error
+            except (LimitReached, DeadlineExceeded) as error:
+                raise type(error)(str(error), attempts=self._tried(), rejections=self.route.rejections) from None
             answer = Failed(failure, bool(self.state.shown), end - loop.time()) if failure else Answered()
             try:
                 step = self.flow.send(answer)
@@ -143,43 +149,40 @@ class Run:
                     raise self._defeat(stop.value, failure) from None
                 return
             assert failure is not None
-            yield FallbackEvent(candidate.provider, candidate.model, step.candidate.provider, step.candidate.model, str(failure))
+            after = step.candidate
+            if after is not candidate:  # else it is only waited for
+                yield FallbackEvent(candidate.provider, candidate.model, after.provider, after.model, str(failure))
 
     async def _attempt(self, step: Try, number: int, left: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
         """One candidate: its events, then its record."""
         base, state, candidate = self.base, self.state, step.candidate
-        share = max(LEAST_SHARE, left / (1 + len(step.remaining)))
-        limits = replace(base.limits, timeout=left, first=min(share, left))
-        context = replace(
-            base,
-            candidate=candidate,
-            remaining=step.remaining,
-            messages=tuple(state.history),
-            config={key: value for key, value in candidate.config.items() if key != "max_tokens"},
-            limits=limits,
-            turns_done=state.turns,
-        )
-        scope = CallScope(uuid.uuid4().hex, base.id, base.root, base.agent, base.tier)
+        scope = CallScope(f"{base.id}-{number}", base.id, base.root, base.agent, base.tier)
         meter = LedgerMeter(self.books.ledger, scope, self.books.price, self.books.clock)
         started, began = self.books.clock(), perf_counter()
         outcome: Outcome = "failed"
         failure: ProviderFailure | None = None
         reason: str | None = None
         state.shown = ""
+        state.simulated = candidate.simulated
         try:
-            spawned = self.spawner.spawn(context, meter, self.tools)
-            async for event in spawned:
-                if isinstance(event, TextEvent):
-                    if show:
-                        state.shown += event.text
-                        yield event
-                    continue
-                if isinstance(event, TurnEvent):
-                    self._turn(event)
-                elif isinstance(event, OutcomeEvent):
-                    state.outcome = event
-                    outcome = "answered"
-                yield event
+            spawned = self.spawner.spawn(self._context(step, left), meter, self.tools)
+            try:
+                async for event in spawned:
+                    if isinstance(event, TextEvent):
+                        if show:
+                            state.shown += event.text
+                            yield event
+                        continue
+                    if isinstance(event, TurnEvent):
+                        self._turn(event)
+                    elif isinstance(event, OutcomeEvent):
+                        state.outcome = event
+                        outcome = "answered"
+                    yield event
+            finally:
+                # a caller who leaves early must find the request closed and settled before it is recorded
+                if isinstance(spawned, AsyncGenerator):
+                    await spawned.aclose()
         except ProviderFailure as error:
             failure, reason = error, str(error)
             raise
@@ -190,29 +193,46 @@ class Run:
             reason = str(error)
             raise
         finally:
-            latency = perf_counter() - began
             kind = str(failure.kind) if failure else None
-            state.attempts.append(
-                Attempt(number, candidate.provider, candidate.model, outcome, kind, reason, meter.usage, meter.cost, latency)
+            provider, model, latency = candidate.provider, candidate.model, perf_counter() - began
+            attempt = Attempt(number, provider, model, outcome, kind, reason, meter.usage, meter.cost, latency)
+            self._keep(attempt, scope.attempt, candidate.preference.model, started)
+
+    def _context(self, step: Try, left: float) -> DelegationContext:
+        """What the spawner is handed for this try."""
+        base, state = self.base, self.state
+        share = max(LEAST_SHARE, left / (1 + len(step.remaining)))
+        return replace(
+            base,
+            candidate=step.candidate,
+            remaining=step.remaining,
+            messages=tuple(state.history),
+            config={key: value for key, value in step.candidate.config.items() if key != "max_tokens"},
+            limits=SpawnLimits(left, min(share, left), base.limits.idle, base.limits.max_turns),
+            turns_done=state.turns,
+        )
+
+    def _keep(self, attempt: Attempt, id: str, pattern: str, started: float) -> None:
+        """Add an attempt that is over to the sums and to the ledger."""
+        state = self.state
+        state.attempts.append(attempt)
+        state.usage = state.usage + attempt.usage
+        state.cost = None if state.cost is None or attempt.cost is None else state.cost + attempt.cost
+        self.books.ledger.append(
+            AttemptRecord(
+                id=id,
+                delegation=self.base.id,
+                number=attempt.number,
+                provider=attempt.provider,
+                model=attempt.model,
+                pattern=pattern,
+                started=started,
+                latency=attempt.latency,
+                outcome=attempt.outcome,
+                kind=attempt.kind,
+                reason=attempt.reason,
             )
-            state.usage = state.usage + meter.usage
-            state.cost = None if state.cost is None or meter.cost is None else state.cost + meter.cost
-            pattern = candidate.preference.model
-            self.books.ledger.append(
-                AttemptRecord(
-                    scope.attempt,
-                    base.id,
-                    number,
-                    candidate.provider,
-                    candidate.model,
-                    pattern,
-                    started,
-                    latency,
-                    outcome,
-                    kind,
-                    reason,
-                )
-            )
+        )
 
     def _turn(self, event: TurnEvent) -> None:
         state = self.state
@@ -240,18 +260,19 @@ class Run:
             turns=state.turns,
             messages=tuple(state.history),
             notes=tuple(state.notes),
-            simulated=any(candidate.simulated for candidate in self.route.candidates if candidate.provider == last.provider),
+            simulated=state.simulated,
             finish=state.outcome.finish,
         )
+
+    def _tried(self, verdict: Verdict | None = None) -> list[str]:
+        skipped = verdict.skipped if verdict is not None else ()
+        untried = (f"{candidate} was not tried: {reason}" for candidate, reason in skipped)
+        return [*map(str, self.state.attempts), *untried]
 
     def _defeat(self, verdict: Verdict, failure: ProviderFailure) -> NoAnswer:
         """The error for the end of the flow, with every attempt and every rejection."""
         agent = self.base.agent
-        tried = [
-            *map(str, self.state.attempts),
-            *(f"{candidate} was not tried: {reason}" for candidate, reason in verdict.skipped),
-        ]
-        rest: dict[str, Any] = {"attempts": tried, "rejections": self.route.rejections}
+        rest: dict[str, Any] = {"attempts": self._tried(verdict), "rejections": self.route.rejections}
         if verdict.end is End.BROKEN:
             return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=self.state.shown, **rest)
         if verdict.end is End.STOPPED:
@@ -262,7 +283,6 @@ class Run:
 
     def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
         base = self.base
-        chosen = self.route.chosen
         self.books.ledger.append(
             DelegationRecord(
                 id=base.id,
@@ -283,7 +303,7 @@ class Run:
                 provider=result.provider if result else None,
                 model=result.model if result else None,
                 reason=reason,
-                simulated=bool(chosen and chosen.simulated),
+                simulated=self.state.simulated,
             )
         )
 

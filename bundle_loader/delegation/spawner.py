@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from bundle_loader.delegation.context import DelegationContext, output_bound
+from bundle_loader.delegation.context import DelegationContext, SpawnLimits, output_bound
 from bundle_loader.delegation.conversation import prompt_bytes
 from bundle_loader.delegation.tools import ToolBox
-from bundle_loader.errors import LimitReached
+from bundle_loader.errors import DeadlineExceeded, LimitReached
 from bundle_loader.events import Event, OutcomeEvent, TextEvent, ToolEvent, TurnEvent
 from bundle_loader.ledger.meter import CallEstimate, Meter
-from bundle_loader.messages import Delta, Message, Turn
+from bundle_loader.messages import Message, StreamPart, ToolResult, Turn
 from bundle_loader.providers.base import ChatRequest, Provider
 from bundle_loader.providers.faults import broken, too_slow
+from bundle_loader.providers.patience import Patience
 from bundle_loader.routing.candidate import Candidate
 
 
@@ -39,20 +39,27 @@ class ProviderSpawner:
         assert candidate is not None
         provider = self._provider_of(candidate.provider)
         history = list(context.messages)
+        end = asyncio.get_running_loop().time() + context.limits.timeout
         for _ in range(context.turns_done, context.limits.max_turns):
+            request = _request(candidate, context, tuple(history), end)
             turn: Turn | None = None
-            async with aclosing(self._turn(provider, candidate, context, meter, tuple(history))) as parts:
-                async for part in parts:
+            async with (
+                meter.call(_estimate(candidate, request, meter)) as call,
+                _Parts(provider, request, context.limits, end) as parts,
+            ):
+                while turn is None:
+                    part = await parts.next()
                     if isinstance(part, Turn):
+                        call.settle(part.usage, part.model)
                         turn = part
                     else:
+                        call.streamed(len(part.text.encode()))
                         yield TextEvent(part.text)
-            assert turn is not None
             added = [turn.message]
             if turn.finish == "tools":
-                results = await tools.run(turn.message.tool_calls)
-                for call, result in zip(turn.message.tool_calls, results, strict=True):
-                    yield ToolEvent(call, result)
+                results = await _run_tools(tools, turn, context, end)
+                for wanted, result in zip(turn.message.tool_calls, results, strict=True):
+                    yield ToolEvent(wanted, result)
                 added.append(Message("tool", tuple(results)))
             history += added
             yield TurnEvent(turn, tuple(added))
@@ -63,53 +70,67 @@ class ProviderSpawner:
             f"agent '{context.agent}' used all of its {context.limits.max_turns} turns (limits.max_turns) without an answer"
         )
 
-    async def _turn(
-        self, provider: Provider, candidate: Candidate, context: DelegationContext, meter: Meter, messages: tuple[Message, ...]
-    ) -> AsyncGenerator[Delta | Turn, None]:
-        """One request, metered, with its time limits."""
-        request = ChatRequest(
-            model=candidate.model,
-            messages=messages,
-            system=context.instruction,
-            tools=context.tools,
-            max_tokens=output_bound(candidate),
-            config=context.config,
-            timeout=context.limits.timeout,
-        )
-        bound = prompt_bytes(context.instruction, messages, context.tools)
-        price = meter.price(candidate)
-        estimate = CallEstimate(candidate, bound, request.max_tokens, price.worst(bound, request.max_tokens) if price else None)
-        async with meter.call(estimate) as call, aclosing(_patient(provider, request, context)) as parts:
-            async for part in parts:
-                if isinstance(part, Turn):
-                    call.settle(part.usage, part.model)
-                    yield part
-                    return
-                call.streamed(len(part.text.encode()))
-                yield part
-            raise broken(candidate.provider, candidate.model, "the stream ended without an answer")
+
+def _request(candidate: Candidate, context: DelegationContext, messages: tuple[Message, ...], end: float) -> ChatRequest:
+    """The request for one turn; `end` is the deadline in the loop's time."""
+    return ChatRequest(
+        model=candidate.model,
+        messages=messages,
+        system=context.instruction,
+        tools=context.tools,
+        max_tokens=output_bound(candidate),
+        config=context.config,
+        timeout=max(end - asyncio.get_running_loop().time(), 0.001),
+    )
 
 
-async def _patient(provider: Provider, request: ChatRequest, context: DelegationContext) -> AsyncGenerator[Delta | Turn, None]:
-    """The provider's stream with the candidate's share for the first part, the idle limit after it."""
-    limits = context.limits
-    loop = asyncio.get_running_loop()
-    end = loop.time() + limits.timeout
-    patience = limits.first
-    stream = provider.stream(request)
+def _estimate(candidate: Candidate, request: ChatRequest, meter: Meter) -> CallEstimate:
+    bound = prompt_bytes(request.system, request.messages, request.tools)
+    price = meter.price(candidate)
+    return CallEstimate(candidate, bound, request.max_tokens, price.worst(bound, request.max_tokens) if price else None)
+
+
+async def _run_tools(tools: ToolBox, turn: Turn, context: DelegationContext, end: float) -> list[ToolResult]:
+    """The results of a turn's tools; the deadline holds for them too."""
     try:
-        while True:
-            allowed = min(patience, end - loop.time())
-            try:
-                async with asyncio.timeout(allowed):
-                    part = await anext(stream, None)
-            except TimeoutError:
-                raise too_slow(provider.id, request.model, allowed) from None
-            if part is None:
-                return
-            yield part
-            patience = limits.idle
-    finally:
-        close = getattr(stream, "aclose", None)
+        async with asyncio.timeout_at(end):
+            return await tools.run(turn.message.tool_calls)
+    except TimeoutError:
+        names = ", ".join(call.name for call in turn.message.tool_calls)
+        raise DeadlineExceeded(f"agent '{context.agent}': the deadline passed while its tools ran ({names})") from None
+
+
+class _Parts:
+    """The parts of one answer: the first within the candidate's share, each later one within the idle limit."""
+
+    def __init__(self, provider: Provider, request: ChatRequest, limits: SpawnLimits, end: float) -> None:
+        self._provider = provider.id
+        self._model = request.model
+        self._idle = limits.idle
+        self._allowed = limits.first
+        self._end = end
+        self._time = asyncio.get_running_loop().time
+        self._patience = Patience()
+        self._stream = provider.stream(request)
+
+    async def __aenter__(self) -> _Parts:
+        return self
+
+    async def next(self) -> StreamPart:
+        """The next part. Raises ProviderFailure when it does not come in time, or at all."""
+        now = self._time()
+        until = min(now + self._allowed, self._end)
+        try:
+            part = await self._patience.step(anext(self._stream, None), until)
+        except TimeoutError:
+            raise too_slow(self._provider, self._model, until - now) from None
+        if part is None:
+            raise broken(self._provider, self._model, "the stream ended without an answer")
+        self._allowed = self._idle
+        return part
+
+    async def __aexit__(self, *_: object) -> None:
+        self._patience.close()
+        close = getattr(self._stream, "aclose", None)
         if close is not None:
             await close()

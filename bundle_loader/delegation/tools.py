@@ -7,11 +7,11 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from bundle_loader.errors import RequestError
 from bundle_loader.messages import ToolCall, ToolResult, ToolSpec
@@ -28,6 +28,8 @@ class Tool:
     call: Callable[..., Any]
     arguments: type[BaseModel] | None = None
     """Checks and converts the model's arguments; None passes them as they are."""
+    renamed: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Fields of `arguments` -> parameters, where a parameter's own name cannot be a field's."""
 
     @classmethod
     def of(cls, function: Callable[..., Any] | Tool) -> Tool:
@@ -53,6 +55,7 @@ def _made(function: Callable[..., Any]) -> Tool:
     if not callable(function) or not name or name == "<lambda>":
         raise RequestError(f"{function!r} cannot be a tool: give a named function, or a Tool")
     fields: dict[str, Any] = {}
+    renamed: dict[str, str] = {}
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError, ValueError) as error:
@@ -61,11 +64,17 @@ def _made(function: Callable[..., Any]) -> Tool:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise RequestError(f"the tool '{name}' has the parameter '{parameter}', which a model cannot fill by name")
         kind = Any if parameter.annotation is parameter.empty else parameter.annotation
-        fields[parameter.name] = (kind, ... if parameter.default is parameter.empty else parameter.default)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        own = parameter.name
+        if own.startswith("_") or hasattr(BaseModel, own):
+            renamed[f"parameter_{own.strip('_')}"] = own
+            fields[f"parameter_{own.strip('_')}"] = (kind, Field(default, alias=own))
+        else:
+            fields[own] = (kind, default)
     arguments = create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
     schema = arguments.model_json_schema()
     schema.pop("title", None)
-    return Tool(ToolSpec(name, inspect.getdoc(function) or "", schema), function, arguments)
+    return Tool(ToolSpec(name, inspect.getdoc(function) or "", schema), function, arguments, renamed)
 
 
 class ToolBox:
@@ -76,11 +85,8 @@ class ToolBox:
         self.missing = tuple(name for name in allowed or () if name not in offered)
         """Tools that the agent names and the host does not offer."""
         self._tools = offered if allowed is None else {name: offered[name] for name in allowed if name in offered}
-
-    @property
-    def specs(self) -> tuple[ToolSpec, ...]:
+        self.specs = tuple(tool.spec for tool in self._tools.values())
         """What a model is told of them."""
-        return tuple(tool.spec for tool in self._tools.values())
 
     async def run(self, calls: Iterable[ToolCall]) -> list[ToolResult]:
         """Run the calls side by side; results come in the order of the calls. A tool's own error becomes its result."""
@@ -97,17 +103,17 @@ class ToolBox:
             said = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors(include_url=False))
             return ToolResult(call.id, call.name, f"wrong arguments: {said}", True)
         try:
-            value = await _called(tool.call, arguments)
+            text = _text(await _called(tool.call, arguments))
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is told to the model
             return ToolResult(call.id, call.name, f"{type(error).__name__}: {error}", True)
-        return ToolResult(call.id, call.name, _text(value))
+        return ToolResult(call.id, call.name, text)
 
 
 def _arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
     if tool.arguments is None:
         return dict(given)
     checked = tool.arguments.model_validate(dict(given))
-    return {name: getattr(checked, name) for name in checked.model_fields_set}
+    return {tool.renamed.get(name, name): getattr(checked, name) for name in checked.model_fields_set}
 
 
 async def _called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ class Ledger:
         self.path = Path(path)
         self._store = Store(self.path)
         self._queue: queue.SimpleQueue[Record | threading.Event | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        """Set when somebody waits for the batch."""
         self._failure: Exception | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -48,6 +50,7 @@ class Ledger:
         if not self._closed:
             done = threading.Event()
             self._queue.put(done)
+            self._hurry.set()
             done.wait()
         if self._failure is not None:
             raise LedgerError(f"the ledger {self.path} could not be written: {self._failure}")
@@ -61,6 +64,7 @@ class Ledger:
         finally:
             self._closed = True
             self._queue.put(None)
+            self._hurry.set()
             self._thread.join()
             self._store.close()
 
@@ -98,19 +102,18 @@ class Ledger:
             batch: list[Record] = []
             waiting: list[threading.Event] = []
             item = self._queue.get()
-            until = time.monotonic() + _GATHER
-            while True:
-                if item is None:
-                    stop = True
-                elif isinstance(item, threading.Event):
-                    waiting.append(item)
-                else:
-                    batch.append(item)
-                try:
-                    left = until - time.monotonic()
-                    item = self._queue.get_nowait() if stop or waiting else self._queue.get(timeout=max(left, 0.0))
-                except queue.Empty:
-                    break
+            # asleep while the batch grows: waking for each record would take the interpreter away from the event loop
+            self._hurry.wait(_GATHER)
+            self._hurry.clear()
+            with suppress(queue.Empty):
+                while True:
+                    if item is None:
+                        stop = True
+                    elif isinstance(item, threading.Event):
+                        waiting.append(item)
+                    else:
+                        batch.append(item)
+                    item = self._queue.get_nowait()
             self._commit(batch)
             for event in waiting:
                 event.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -75,6 +74,8 @@ class LedgerMeter:
         self.scope = scope
         self.price_of = price_of
         self.clock = clock
+        self.calls = 0
+        """How many are recorded."""
         self.usage = Usage()
         self.cost: Decimal | None = Decimal(0)
         """Of all calls so far; None once any of them has an unknown cost."""
@@ -137,11 +138,12 @@ class Call:
         price = meter.price_of(candidate, self._answered)
         nothing = usage.input_tokens == 0 and usage.output_tokens == 0
         cost = Decimal(0) if nothing and not self._settled else price.cost(usage) if price else None
+        meter.calls += 1
         meter.usage = meter.usage + usage
         meter.cost = None if meter.cost is None or cost is None else meter.cost + cost
         meter.ledger.append(
             CallRecord(
-                id=uuid.uuid4().hex,
+                id=f"{scope.attempt}-{meter.calls}",
                 attempt=scope.attempt,
                 delegation=scope.delegation,
                 root=scope.root,

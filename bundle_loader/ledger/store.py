@@ -37,6 +37,7 @@ CREATE INDEX calls_started ON calls (started);
 MIGRATIONS: Final = (_FIRST,)
 """Each brings a file from its index to the next; `user_version` counts those that were run."""
 
+_MAGIC: Final = b"SQLite format 3\x00"
 _DELEGATION = f"INSERT INTO delegations VALUES ({','.join('?' * 19)})"
 _ATTEMPT = f"INSERT INTO attempts VALUES ({','.join('?' * 11)})"
 _CALL = f"INSERT INTO calls VALUES ({','.join('?' * 23)})"
@@ -50,6 +51,8 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             new = not path.exists()
+            if not new and not _may_be_ours(path):
+                raise sqlite3.DatabaseError("file is not a database")
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
             if new:
                 os.chmod(path, 0o600)
@@ -66,8 +69,9 @@ class Store:
             raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}; name another file with ledger=") from None
 
     def _check(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        # in one statement: another process may be creating the tables
+        query = "SELECT user_version, (SELECT COUNT(*) FROM sqlite_master) FROM pragma_user_version"
+        version, tables = self._db.execute(query).fetchone()
         if version > len(MIGRATIONS):
             self._db.close()
             raise LedgerError(
@@ -116,6 +120,14 @@ class Store:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+
+def _may_be_ours(path: Path) -> bool:
+    """Whether a file is empty or begins as SQLite's do: SQLite itself would write over a short text."""
+    if path.is_dir():
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) in (b"", _MAGIC)
 
 
 def _delegation_row(r: DelegationRecord) -> tuple[Any, ...]:

@@ -31,6 +31,7 @@ class AnthropicProvider:
         self._api_key = api_key
         self._base_url = base_url or self._row.base_url
         self._connect_timeout = connect_timeout
+        self._imitation = id != self._row.id and table.is_private(self._base_url or "")
         self._clients = sdk_client.SdkClients(self._client)
 
     @property
@@ -118,6 +119,8 @@ class AnthropicProvider:
             seconds=request.timeout,
             connect_timeout=self._connect_timeout,
             secret=self._api_key,
+            # an imitation on this machine: llama.cpp closes the connection after every streamed answer without saying so
+            options={"headers": {"connection": "close"}} if self._imitation else {},
         )
         return call.run(anthropic_wire.Answer(self._id, request.model), notes)
 

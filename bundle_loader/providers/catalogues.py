@@ -50,17 +50,24 @@ class Catalogues:
 
     async def offers(self, wanted: Iterable[str] | None = None) -> Offers:
         """What the wanted providers (all of them, where None) can give now. Never raises for a provider's failure."""
-        ids = list(self._mounted) if wanted is None else list(dict.fromkeys(self.canonical(name) for name in wanted))
-        now = self._clock()
-        stale = [id for id in ids if id in self._mounted and self._expired(id, now)]
+        stale = self._stale(self._mounted if wanted is None else wanted)
         if stale:
             await asyncio.gather(*(self._ask(id) for id in stale))
-            self._all = None
         if self._all is None:
             known = {id: offer for id, (_, offer) in self._offers.items()}
             unasked = {id: _unasked(provider, id) for id, provider in self._mounted.items() if id not in known}
             self._all = Offers({**known, **unasked}, self.aliases)
         return self._all
+
+    def current(self, wanted: Iterable[str]) -> Offers | None:
+        """What `offers` would give, None where that would mean asking. The same object until something has changed."""
+        return None if self._stale(wanted) else self._all
+
+    def _stale(self, wanted: Iterable[str]) -> list[str]:
+        """The mounted ones that have to be asked, each once."""
+        now = self._clock()
+        ids = dict.fromkeys(map(self.canonical, wanted))
+        return [id for id in ids if id in self._mounted and self._expired(id, now)]
 
     def forget(self) -> None:
         """Ask again at the next need."""
@@ -86,6 +93,8 @@ class Catalogues:
         else:
             offer, keep = await self._list(id, provider)
         self._offers[id] = (self._clock() + keep, offer)
+        # here, since whoever asked may have stopped waiting
+        self._all = None
         return offer
 
     async def _list(self, id: str, provider: Provider) -> tuple[Offer, float]:

@@ -35,16 +35,17 @@ def origins(bundle: Bundle, agent: str) -> list[Origin]:
     for field in dict.fromkeys(field for _, tree in written for field in tree.entries):
         # the three keys of the slot are one: writing any of them clears what was inherited
         rivals = SLOT_KEYS if field in SLOT_KEYS else (field,)
-        later = ""
-        cut = ""
+        later = replaced = cut = ""
         for contribution, tree in reversed(written):
             place = f"{contribution.file} (bundle {contribution.bundle})"
             node = tree.entries.get(field)
             if node is not None:
-                lost = cut or ("" if isinstance(node, Mapping) else later)
+                lost = cut or (replaced if isinstance(node, Mapping) else later)
                 found.append(Origin(field, shown(node), contribution.bundle, contribution.file, tree.keys[field][0], lost))
             if any(key in tree.entries for key in rivals):
                 later = later or place
+                if not isinstance(node, Mapping):
+                    replaced = replaced or place
             if contribution.whole:
                 cut = cut or place
     return found

@@ -66,9 +66,9 @@ def _exact(catalogue: Catalogue, written: str) -> Resolved:
     by_id = {model.id.casefold(): model for model in catalogue.models}
     if folded in by_id:
         return Resolved((by_id[folded],))
-    for model in catalogue.models:
-        if any(alias.casefold() == folded for alias in model.aliases):
-            return Resolved((model,), stands_for=written)
+    bearing = [model for model in catalogue.models if any(alias.casefold() == folded for alias in model.aliases)]
+    if bearing:
+        return Resolved(tuple(newest_models("*", bearing, provider=catalogue.provider)), stands_for=written)
     snapshots = snapshots_of(written, [model.id for model in catalogue.models])
     if snapshots:
         return Resolved(tuple(by_id[name.casefold()] for name in snapshots), stands_for=written)

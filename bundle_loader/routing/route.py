@@ -55,7 +55,7 @@ def _admit(
     for model in resolved.models:
         reason = reason_against(request, offer, model)
         if reason is not None:
-            reasons.append(reason)
+            reasons += [reason] if reason not in reasons else []
         elif best is None:
             best = model
         else:

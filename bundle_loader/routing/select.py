@@ -29,7 +29,9 @@ def select(bundle: Bundle, request: Request, canonical: dict[str, str] | None = 
 
     `canonical` maps provider aliases to ids, for the caller's bare `provider`.
     """
-    chosen = _caller(bundle, request) or _agent(bundle, request.agent) or _bundle(bundle, request.agent) or _parent(request)
+    chosen = (
+        _caller(bundle, request) or _agent(bundle, request.agent) or _bundle(bundle, request.agent) or _parent(bundle, request)
+    )
     if chosen is None:
         raise RequestError(_nobody(bundle, request.agent))
     return _filtered(chosen, request.provider, canonical or {})
@@ -73,12 +75,12 @@ def _bundle(bundle: Bundle, agent: Agent) -> Selection | None:
     )
 
 
-def _parent(request: Request) -> Selection | None:
+def _parent(bundle: Bundle, request: Request) -> Selection | None:
     """6. the parent: its candidate, then the rest of its route."""
     if not request.parent:
         return None
     preferences = tuple(Preference(provider=provider, model=model) for provider, model in request.parent)
-    return Selection(preferences, DecidedBy.PARENT, f"inherits {preferences[0]}")
+    return Selection(preferences, DecidedBy.PARENT, f"inherits {preferences[0]}", notes=_unmet(bundle, request.agent))
 
 
 def _unmet(bundle: Bundle, agent: Agent) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def root_of(path: Path) -> Path:
     if path.is_relative_to(shipped / "bundles") or path.is_relative_to(shipped / "agents"):
         return shipped
     for folder in path.parents:
-        if any((folder / mark).exists() for mark in _ROOT_MARKS):
+        if any(os.path.exists(f"{folder}{os.sep}{mark}") for mark in _ROOT_MARKS):
             return folder
     return path.parent
 

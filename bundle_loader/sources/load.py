@@ -12,7 +12,7 @@ from bundle_loader.declared.compose import compose
 from bundle_loader.declared.frontmatter import Document, read_document, read_yaml_document
 from bundle_loader.declared.layer import AgentFile, Layer, looks_like_bundle, read_agent, read_layer
 from bundle_loader.declared.tree import Mapping, Scalar, Sequence
-from bundle_loader.errors import DeclarationError, Fault, did_you_mean
+from bundle_loader.errors import DeclarationError, Fault, did_you_mean, nearest
 from bundle_loader.sources.files import SUFFIXES, Reader, root_of, shipped_folder
 
 DEFAULT_BUNDLE = "foundation"
@@ -30,10 +30,11 @@ def load_bundle(name_or_path: str | os.PathLike[str] | None = None, *, strict: b
     loader = _Loader(Reader())
     path = loader.find_root(os.fspath(name_or_path) if name_or_path is not None else DEFAULT_BUNDLE)
     loader.add(path, ())
-    errors = [fault for fault in loader.faults if fault.level == "error"]
-    if errors:
-        raise DeclarationError(sorted(set(errors)))
-    bundle = compose(loader.layers)
+    broken = [*loader.faults, *(fault for layer in loader.layers for fault in layer.faults)]
+    if any(fault.level == "error" for fault in broken):
+        broken += [fault for layer in loader.layers for source in layer.agent_files for fault in source.faults]
+        raise DeclarationError(sorted({fault for fault in broken if fault.level == "error"}))
+    bundle = compose(loader.layers, faults=loader.faults)
     bundle_files = {layer.file for layer in loader.layers}
     fatal = [fault for fault in bundle.problems if fault.level == "error" and (strict or fault.file in bundle_files)]
     if fatal:
@@ -47,6 +48,7 @@ class _Loader:
         self.layers: list[Layer] = []
         self.faults: list[Fault] = []
         self.laid: dict[Path, str] = {}
+        self.order: dict[Path, int] = {}
         self.names: dict[str, tuple[Path, tuple[str, ...]]] = {}
 
     # --- finding
@@ -62,14 +64,18 @@ class _Loader:
             known = sorted(path.stem for path in (shipped_folder() / "bundles").iterdir() if path.suffix in SUFFIXES)
             near = did_you_mean(name, known) or f"; shipped are {', '.join(known)}; a path needs a '/' or a suffix such as .md"
             raise _fault(name, 0, 0, "", f"no bundle of that name{near}")
-        path = Path(name).expanduser()
+        try:
+            path = Path(name).expanduser()
+        except RuntimeError as error:
+            raise _fault(name, 0, 0, "", f"cannot be found: {error}") from None
         if path.is_dir():
             inside = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)
             hint = f", such as {path / inside[0]}" if inside else ""
             raise _fault(name, 0, 0, "", f"is a directory; name the bundle file in it{hint}")
         if not path.exists():
-            siblings = [str(path.parent / file.name) for file in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise _fault(name, 0, 0, "", f"no such file{did_you_mean(str(path), siblings)}")
+            siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+            near = "".join(f"; did you mean '{path.parent / close}'?" for close in nearest(path.name, siblings, 1))
+            raise _fault(name, 0, 0, "", f"no such file{near}")
         return path.resolve()
 
     def _bare(self, name: str, folder: Path) -> Path | None:
@@ -102,18 +108,33 @@ class _Loader:
         document = self._document(path)
         if document is None:
             return
-        if not chain and document.values and not looks_like_bundle(document.values):
+        if not chain and path.suffix == ".md" and document.values and not looks_like_bundle(document.values):
             self.layers.append(_bundle_of_one(document))
             return
         layer = read_layer(document)
         self._check_name(layer, path, (*chain, path))
         self.laid[path] = layer.name
+        self._includes(layer, path, chain)
+        self._agent_files(layer, path)
+        self.order[path] = len(self.layers)
+        self.layers.append(layer)
+
+    def _includes(self, layer: Layer, path: Path, chain: tuple[Path, ...]) -> None:
+        """Lay what a bundle includes; warn where inclusion contradicts the order in which it is written."""
+        last: tuple[int, str] | None = None
         for target, place in _texts(layer.header.entries.get("includes")):
             found = self._include(target, path, place)
-            if found is not None:
-                self.add(found, (*chain, path), place)
-        self._agent_files(layer, path)
-        self.layers.append(layer)
+            if found is None:
+                continue
+            self.add(found, (*chain, path), place)
+            here = self.order.get(found)
+            if here is None:
+                continue
+            if last is not None and here < last[0]:
+                message = f"'{target}' is written after '{last[1]}', but inclusion lays it before, so '{last[1]}' overrides it"
+                self.faults.append(Fault(*place, "includes", message, "warning"))
+            else:
+                last = here, target
 
     def _check_name(self, layer: Layer, path: Path, chain: tuple[Path, ...]) -> None:
         """Rule 2: two sources for one name are an error that shows both chains."""
@@ -149,9 +170,10 @@ class _Loader:
             if found is None:
                 known = sorted(file.stem for file in (shipped_folder() / "bundles").iterdir() if file.suffix in SUFFIXES)
                 self.faults.append(Fault(*place, "includes", f"no bundle '{target}'{did_you_mean(target, known)}"))
-            return found
-        found = (path.parent / target).resolve()
-        if not found.is_relative_to(root_of(path)):
+                return None
+        else:
+            found = (path.parent / target).resolve()
+        if not any(found.is_relative_to(folder) for folder in (root_of(path), shipped_folder() / "bundles")):
             self.faults.append(Fault(*place, "includes", f"'{target}' {_leaves(root_of(path), self.reader)}"))
             return None
         if not found.is_file():

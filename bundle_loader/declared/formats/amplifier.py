@@ -12,12 +12,13 @@ _HEADS = ("meta", "observer")
 _OLD_FORM = (
     "an older form that names no provider; write 'provider:' and 'model:', such as {provider: anthropic, model: claude-sonnet-*}"
 )
+_PAIR = frozenset({"provider", "model", "config"})
 _OURS = ("name", "description", "provider_preferences", "model_role")
 
 
 def is_amplifier(values: dict[str, Any]) -> bool:
     """True for a header with Amplifier's signature key."""
-    return "format" not in values and any(isinstance(values.get(head), dict) for head in _HEADS)
+    return "format" not in values and any(head in values for head in _HEADS)
 
 
 def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fault]]:
@@ -26,9 +27,13 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
     entries: dict[str, Node] = {}
     keys: dict[str, tuple[int, int]] = {}
     extra: dict[str, object] = {}
-    head_name = next(head for head in _HEADS if isinstance(header.entries.get(head), Mapping))
+    head_name = next(head for head in _HEADS if head in header.entries)
     head = header.entries[head_name]
-    assert isinstance(head, Mapping)
+    if not isinstance(head, Mapping):
+        if not is_null(head):
+            message = "write 'name: ...' and 'description: ...' lines under it"
+            faults.append(Fault(header.file, head.line, head.column, head_name, message))
+        head = Mapping({}, {}, header.file, head.line, head.column)
     if head_name == "observer":
         line, column = header.keys[head_name]
         faults.append(
@@ -49,7 +54,8 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
     if "name" in entries:
         _name(entries, keys)
     if "provider_preferences" in entries:
-        faults += _preferences(entries["provider_preferences"], header.file)
+        entries["provider_preferences"], found = _preferences(entries["provider_preferences"], header.file)
+        faults += found
     return Mapping(entries, keys, header.file, header.line, header.column), extra, faults
 
 
@@ -81,13 +87,23 @@ def slugify(text: str) -> str:
     return "-".join(words.split())
 
 
-def _preferences(node: Node, file: str) -> list[Fault]:
-    """Faults of the older form, whose elements named a class of model in place of provider and model."""
+def _preferences(node: Node, file: str) -> tuple[Node, list[Fault]]:
+    """The list without keys that mean nothing here (a warning each), and faults of the older form.
+
+    The older form's elements named a class of model in place of provider and model.
+    """
     faults: list[Fault] = []
     if not isinstance(node, Sequence):
-        return faults
+        return node, faults
+    items: list[Node] = []
     for index, item in enumerate(node.items):
         if isinstance(item, Mapping) and "class" in item.entries and "provider" not in item.entries:
-            line, column = item.keys["class"]
-            faults.append(Fault(file, line, column, f"provider_preferences[{index}].class", _OLD_FORM))
-    return faults
+            faults.append(Fault(file, *item.keys["class"], f"provider_preferences[{index}].class", _OLD_FORM))
+        elif isinstance(item, Mapping):
+            for key in sorted(item.entries.keys() - _PAIR):
+                name = f"provider_preferences[{index}].{key}"
+                faults.append(Fault(file, *item.keys[key], name, "means nothing here and is left out", "warning"))
+            kept = {key: value for key, value in item.entries.items() if key in _PAIR}
+            item = Mapping(kept, item.keys, item.file, item.line, item.column)
+        items.append(item)
+    return Sequence(items, node.file, node.line, node.column), faults
