@@ -22,26 +22,26 @@ from bundle_loader.routing.route import route
 
 PROVIDERS = ("anthropic", "openai", "google", "ollama")
 IDS = ("a-1", "a-2", "a-2-20250101", "a-2-preview", "a-mini-3", "b-1.5", "b-1.10", "b-latest", "c[x]", "embed-1")
-PATTERNS = ("*", "a-*", "a-?", "b-1.[0-9]", "b-*", "c[[]x]", "z-*", "[!a]*", *IDS, "a-latest", "alias", "nothing")
+PATTERNS = ("*", "*", "a-*", "a-*", "a-?", "b-1.[0-9]", "b-*", "c[[]x]", "z-*", "[!a]*", *IDS, "a-latest", "alias", "nothing")
 
 models = st.builds(
     ModelInfo,
     id=st.sampled_from(IDS),
     window=st.none() | st.integers(1, 100),
     capabilities=st.none() | st.frozensets(st.sampled_from(("tools", "vision"))),
-    kind=st.sampled_from((None, "chat", "embedding")),
-    stage=st.sampled_from((None, "stable", "retired")),
+    kind=st.sampled_from((None, None, None, "chat", "embedding")),
+    stage=st.sampled_from((None, None, None, "stable", "retired")),
     aliases=st.sampled_from(((), ("alias",), ("a-1",))),
 )
-lists = st.lists(models, max_size=8, unique_by=lambda model: model.id)
+lists = st.lists(models, min_size=4, max_size=8, unique_by=lambda model: model.id)
 
 
 @st.composite
 def offers(draw: st.DrawFn) -> Offers:
     """Some of the providers, with a list or with the reason why there is none."""
     found = {}
-    for number, id in enumerate(draw(st.lists(st.sampled_from(PROVIDERS), unique=True))):
-        listed = draw(st.none() | lists)
+    for number, id in enumerate(draw(st.permutations(PROVIDERS))[draw(st.integers(0, 2)) :]):
+        listed = draw(st.sampled_from((None, ())) if draw(st.integers(0, 4)) == 0 else lists)
         catalogue = Catalogue(id, tuple(listed), version=number) if listed is not None else None
         reason = None if catalogue is not None else draw(st.sampled_from((None, "no key: set X")))
         found[id] = Offer(id, catalogue, reason, draw(st.booleans()), draw(st.none() | st.just(f"{id}: an old list")))
@@ -58,7 +58,7 @@ preferences = st.lists(
     min_size=1,
     max_size=8,
 )
-asks = st.fixed_dictionaries(
+asks = st.just({}) | st.fixed_dictionaries(
     {},
     optional={
         "provider": st.sampled_from((*PROVIDERS, "gemini", "nobody")),

@@ -73,6 +73,8 @@ class GoogleProvider:
             models = [_info(model) for model in await watched.step(self._listed()) if model.name]
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass, it holds the key
             failed = self._failure(error, None, watched)
+        finally:
+            watched.end()
         if failed is not None:
             raise failed
         if not models:

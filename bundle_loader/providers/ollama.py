@@ -65,6 +65,8 @@ class OllamaProvider:
             models = [_info(model) for model in listed.models if model.model]
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass
             failed = self._failure(error, None, watched)
+        finally:
+            watched.end()
         if failed is not None:
             raise failed
         return models

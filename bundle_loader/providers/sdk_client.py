@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart, Turn
 from bundle_loader.providers import faults, sdk_faults
+from bundle_loader.providers.patience import Patience
 from bundle_loader.providers.sse import SseParser
 
 CONNECTIONS = 1000
@@ -113,15 +114,14 @@ class Call:
         failed: ProviderFailure | None = None
         turn: Turn | None = None
         deadline = asyncio.get_running_loop().time() + self.seconds
+        patience = Patience()
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._send()
+            await patience.step(self._send(), deadline)
             parser = SseParser()
             chunk: bytes | None = b""
             async with aclosing(self._response.aiter_bytes()) as chunks:
                 while chunk is not None and not answer.ended:
-                    async with asyncio.timeout_at(deadline):
-                        chunk = await anext(chunks, None)
+                    chunk = await patience.step(anext(chunks, None), deadline)
                     for name, data in parser.close() if chunk is None else parser.feed(chunk):
                         if data == "[DONE]":
                             answer.ended = True
@@ -133,6 +133,7 @@ class Call:
         except Exception as error:  # noqa: BLE001 - the adapter's boundary
             failed = self._failure(error)
         finally:
+            patience.close()
             if self._response is not None:
                 with suppress(Exception):
                     await self._response.aclose()

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from bundle_loader.errors import ProviderFailure
+from bundle_loader.providers.patience import Patience
 
 _T = TypeVar("_T")
 
@@ -19,11 +20,12 @@ class Watched:
     requests that run side by side do not mix.
     """
 
-    __slots__ = ("_close", "_deadline", "headers", "seconds", "status")
+    __slots__ = ("_close", "_deadline", "_patience", "headers", "seconds", "status")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
+        self._patience = Patience()
         self.status: int | None = None
         """None until a response has begun."""
         self.headers: Mapping[str, str] = {}
@@ -39,8 +41,7 @@ class Watched:
         """Await a part of the request. Raises `TimeoutError` once the deadline has passed."""
         token = _CURRENT.set(self)
         try:
-            async with asyncio.timeout_at(self._deadline):
-                return await awaited
+            return await self._patience.step(awaited, self._deadline)
         finally:
             _CURRENT.reset(token)
 
@@ -54,8 +55,13 @@ class Watched:
         """The media type in lower case, without parameters; empty when there was none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+    def end(self) -> None:
+        """No more steps: its timer is taken back."""
+        self._patience.close()
+
     def drop(self) -> None:
-        """Give up the connection of a response that was not read to its end."""
+        """No more steps, and the connection of a response that was not read to its end is given up."""
+        self.end()
         if self._close is not None:
             self._close()
 
