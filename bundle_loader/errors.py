@@ -118,14 +118,23 @@ class ProviderFailure(BundleLoaderError):
 
 
 class NoAnswer(BundleLoaderError):
-    """Nothing answered. `rejections` and `attempts` together hold the reason for every preference."""
+    """Nothing answered. `attempts`, `skipped` and `rejections` together hold the reason for every preference."""
 
-    def __init__(self, message: str, *, rejections: Sequence[Any] = (), attempts: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        rejections: Sequence[Any] = (),
+        attempts: Sequence[Any] = (),
+        skipped: Sequence[str] = (),
+    ) -> None:
         self.rejections = tuple(rejections)
+        """Preferences that gave no candidate."""
         self.attempts = tuple(attempts)
-        lines = [message]
-        lines += [f"  {attempt}" for attempt in self.attempts]
-        lines += [f"  {rejection}" for rejection in self.rejections]
+        """Candidates that were tried."""
+        self.skipped = tuple(skipped)
+        """Candidates that were not worth trying after an earlier failure, in words."""
+        lines = [message, *(f"  {line}" for line in (*self.attempts, *self.skipped, *self.rejections))]
         super().__init__("\n".join(lines))
 
 
@@ -148,8 +157,8 @@ class DeadlineExceeded(NoAnswer):
 class BrokenAnswer(NoAnswer):
     """A turn broke after text of it was shown. `partial` is that text."""
 
-    def __init__(self, message: str, *, partial: str, attempts: Sequence[Any] = (), rejections: Sequence[Any] = ()) -> None:
-        super().__init__(message, attempts=attempts, rejections=rejections)
+    def __init__(self, message: str, *, partial: str, **reasons: Any) -> None:
+        super().__init__(message, **reasons)
         self.partial = partial
 
 

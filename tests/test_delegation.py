@@ -95,13 +95,24 @@ async def test_the_next_provider_takes_over_at_every_position(
         else:
             with pytest.raises(AllFailed if how == "call" else NoCandidate) as caught:
                 await host.delegate("git-ops", "Commit.")
-            reasons = [*caught.value.attempts, *map(str, caught.value.rejections)]
+            reasons = [*map(str, caught.value.attempts), *map(str, caught.value.rejections)]
             assert all(reason in str(caught.value) for reason in reasons)
     assert len(reasons) == down
     for name, reason in zip(CHAIN, reasons, strict=False):
         assert f"{name}/" in reason
         words = {"call": "503", "list": "could not be fetched", "no key": "no key: set", "not mounted": "is mounted"}
         assert words[how] in reason
+
+
+@pytest.mark.requirement("AGT-17")
+async def test_a_glob_means_the_newest_of_the_moment(foundation: Bundle, tmp_path: Path) -> None:
+    seen = []
+    for day, listed in enumerate((["claude-haiku-4-9", "claude-haiku-4-10-20270101"], ["claude-haiku-4-10", "claude-haiku-5"])):
+        provider = SimulatedProvider("anthropic", models=listed)
+        async with Host(foundation, providers={"anthropic": provider}, ledger=tmp_path / f"{day}.db") as host:
+            route = await host.route("git-ops")
+            seen.append((route.candidates[0].preference.model, (await host.delegate("git-ops", "Commit.")).model))
+    assert seen == [("claude-haiku-*", "claude-haiku-4-10-20270101"), ("claude-haiku-*", "claude-haiku-5")]
 
 
 async def test_without_any_key_the_error_says_what_to_set(foundation: Bundle, ledger: Path) -> None:
@@ -294,3 +305,15 @@ async def test_what_answered_is_told_apart_from_what_was_asked(vendors: Served, 
         (call,) = host.ledger.calls()
     assert (result.model, result.answered_by) == ("gpt-4o-mini", "gpt-4o-mini-2024-07-18")
     assert (call["asked"], call["answered"], call["pattern"]) == ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-4o-mini")
+
+
+async def test_a_prompt_that_cannot_fit_is_not_sent(tmp_path: Path) -> None:
+    small = SimulatedProvider("anthropic", models=[{"id": "claude-haiku-9", "window": 8000}])
+    large = SimulatedProvider("openai", models=[{"id": "gpt-4o-mini", "window": 128_000}])
+    async with Host("foundation", providers={"anthropic": small, "openai": large}, ledger=tmp_path / "ledger.db") as host:
+        short = await host.delegate("git-ops", "word " * 1000)
+        long = await host.delegate("git-ops", "word " * 40_000)
+    assert (short.provider, long.provider) == ("anthropic", "openai")
+    [reason] = [rejection.reason for rejection in long.rejections if rejection.provider == "anthropic"]
+    assert reason.startswith("claude-haiku-9 takes 8000 tokens, the prompt has at least 126")
+    assert len(small.requests) == 1

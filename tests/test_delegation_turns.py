@@ -92,7 +92,7 @@ async def test_the_turns_of_a_dead_provider_count_for_the_limit(vendors: Served,
             await host.delegate("worker", "How is Oslo?", tools=[tool.weather])
         (row,) = host.ledger.delegations()
     assert len(tool.asked) == 3
-    assert [line[:32] for line in caught.value.attempts] == [
+    assert [str(line)[:32] for line in caught.value.attempts] == [
         "1. anthropic/claude-haiku-4-5-20",
         "2. openai/gpt-4o failed: agent '",
     ]

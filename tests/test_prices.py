@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bundle_loader.ledger.prices import PriceBook
 from bundle_loader.messages import Usage
 from bundle_loader.providers.table import rows
-from bundle_loader.routing.price import FREE, Price, flat
+from bundle_loader.routing.price import FREE, Price, dearest, flat
 
 NOW = 1_790_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)
@@ -144,6 +144,6 @@ def test_no_usage_within_the_bounds_costs_more_than_the_worst_case(
 ) -> None:
     size = read + written
     usage = Usage(size, output, cache_read_tokens=int(read * share), cache_write_tokens=int(written * spare))
-    dear = price.cache_read is not None and max(price.cache_read)[1] > max(amount for _, amount in price.input)
+    dear = price.cache_read is not None and dearest(price.cache_read) > dearest(price.input)
     if not dear:  # a cache that costs more to read than no cache is not sold by anybody
         assert price.cost(usage) <= price.worst(size, output)

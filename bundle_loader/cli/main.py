@@ -129,6 +129,7 @@ def _tell(error: BundleLoaderError, as_json: bool) -> int:
             ]
         if isinstance(error, NoAnswer):
             said["attempts"] = [str(attempt) for attempt in error.attempts]
+            said["skipped"] = list(error.skipped)
             said["rejections"] = [str(rejection) for rejection in error.rejections]
         typer.echo(json.dumps({"error": said, "exit_code": code}, indent=2))
     typer.echo(f"error: {error}" if isinstance(error, (RequestError, LedgerError, NoAnswer)) else str(error), err=True)

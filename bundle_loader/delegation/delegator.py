@@ -14,7 +14,7 @@ from typing import Any, Final
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.delegation.context import DelegationContext
-from bundle_loader.delegation.conversation import opening
+from bundle_loader.delegation.conversation import opening, prompt_bytes
 from bundle_loader.delegation.instruction import render, varies
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
 from bundle_loader.delegation.run import Books, Run, first_limits
@@ -31,6 +31,9 @@ from bundle_loader.routing.route import route_selection
 from bundle_loader.routing.select import Selection, select
 
 DEADLINE: Final = 300.0
+SMALL_PROMPT: Final = 64 * 1024
+"""Bytes up to which a prompt is taken to fit every window."""
+MOST_BYTES_PER_TOKEN: Final = 16
 IDLE: Final = 60.0
 MAX_TURNS: Final = 50
 
@@ -110,9 +113,10 @@ class Delegator:
         tools = ToolBox(work.tools, agent.tools)
         instruction = self._instruction(agent_name, agent, work.vars)
         messages = opening(work.messages, work.text)
-        request = make_request(agent, tools=bool(tools.specs), **choice)
+        floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
+        request = make_request(agent, tools=bool(tools.specs), input_floor=floor, **choice)
         timeout = work.timeout or agent.limits.timeout or DEADLINE
-        route, fallback = await self._routes_within(timeout, request, None if choice else (agent_name, request.tools))
+        route, fallback = await self._routes_within(timeout, request, None if choice or floor else (agent_name, request.tools))
         limits = first_limits(timeout, IDLE, agent.limits.max_turns or MAX_TURNS)
         own = uuid.uuid4().hex
         base = DelegationContext(
@@ -196,6 +200,11 @@ class Delegator:
         """Template variables: those that are always there, the bundle's defaults, the caller's."""
         today = datetime.fromtimestamp(self.books.clock(), UTC).astimezone().date().isoformat()
         return {"workdir": os.getcwd(), "date": today, "agent": agent.name, **self.bundle.vars, **given}
+
+
+def _fewest_tokens(size: int) -> int | None:
+    """The tokens that a prompt of that many bytes has at least; None where it is small anyway."""
+    return size // MOST_BYTES_PER_TOKEN if size > SMALL_PROMPT else None
 
 
 def _not_in_force(agent: Agent, tools: ToolBox) -> list[str]:

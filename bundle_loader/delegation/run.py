@@ -140,7 +140,7 @@ class Run:
             except ProviderFailure as error:
                 failure = error
             except (LimitReached, DeadlineExceeded) as error:
-                raise type(error)(str(error), attempts=self._tried(), rejections=self.route.rejections) from None
+                raise type(error)(str(error), **self._reasons()) from None
             answer = Failed(failure, bool(self.state.shown), end - loop.time()) if failure else Answered()
             try:
                 step = self.flow.send(answer)
@@ -264,15 +264,19 @@ class Run:
             finish=state.outcome.finish,
         )
 
-    def _tried(self, verdict: Verdict | None = None) -> list[str]:
+    def _reasons(self, verdict: Verdict | None = None) -> dict[str, Any]:
+        """What an error says of every preference."""
         skipped = verdict.skipped if verdict is not None else ()
-        untried = (f"{candidate} was not tried: {reason}" for candidate, reason in skipped)
-        return [*map(str, self.state.attempts), *untried]
+        return {
+            "attempts": self.state.attempts,
+            "skipped": [f"{candidate} was not tried: {reason}" for candidate, reason in skipped],
+            "rejections": self.route.rejections,
+        }
 
     def _defeat(self, verdict: Verdict, failure: ProviderFailure) -> NoAnswer:
         """The error for the end of the flow, with every attempt and every rejection."""
         agent = self.base.agent
-        rest: dict[str, Any] = {"attempts": self._tried(verdict), "rejections": self.route.rejections}
+        rest = self._reasons(verdict)
         if verdict.end is End.BROKEN:
             return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=self.state.shown, **rest)
         if verdict.end is End.STOPPED:

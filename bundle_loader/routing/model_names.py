@@ -250,7 +250,7 @@ class _Scene:
             return frozenset()
         tokens = _tokens(one)
         for base in self.bases[self._release_of(one)]:
-            if base < tokens and one.words[0] in base:
+            if base < tokens and one.words and one.words[0] in base:
                 return tokens - base
         return frozenset()
 
