@@ -22,6 +22,11 @@ def shipped_folder() -> Path:
     return inside if (inside / "bundles").is_dir() else package.parent
 
 
+def real(path: Path | str) -> Path:
+    """The path with its links followed; a link that leads to itself stays as it is, to be refused when it is read."""
+    return Path(os.path.realpath(path))
+
+
 def root_of(path: Path) -> Path:
     """The folder that relative paths of `path` may not leave (rule 5 of composition). `path` is resolved."""
     shipped = shipped_folder()

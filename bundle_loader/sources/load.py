@@ -13,7 +13,7 @@ from bundle_loader.declared.frontmatter import Document, read_document, read_yam
 from bundle_loader.declared.layer import AgentFile, Layer, looks_like_bundle, read_agent, read_layer
 from bundle_loader.declared.tree import Mapping, Scalar, Sequence
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean, nearest
-from bundle_loader.sources.files import SUFFIXES, Reader, root_of, shipped_folder
+from bundle_loader.sources.files import SUFFIXES, Reader, real, root_of, shipped_folder
 
 DEFAULT_BUNDLE = "foundation"
 
@@ -76,7 +76,7 @@ class _Loader:
             siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
             near = "".join(f"; did you mean '{path.parent / close}'?" for close in nearest(path.name, siblings, 1))
             raise _fault(name, 0, 0, "", f"no such file{near}")
-        return path.resolve()
+        return real(path)
 
     def _bare(self, name: str, folder: Path) -> Path | None:
         """Rule 4: beside the including file, then in the root's `bundles/`, then among the shipped."""
@@ -91,7 +91,7 @@ class _Loader:
         if len(found) > 1:
             message = f"bundle '{name}' shadows {', '.join(self.reader.shown(path) for path in found[1:])}"
             self.faults.append(Fault(self.reader.shown(found[0]), 1, 1, "", message, "warning"))
-        return found[0].resolve() if found else None
+        return real(found[0]) if found else None
 
     # --- laying
 
@@ -172,7 +172,7 @@ class _Loader:
                 self.faults.append(Fault(*place, "includes", f"no bundle '{target}'{did_you_mean(target, known)}"))
                 return None
         else:
-            found = (path.parent / target).resolve()
+            found = real(path.parent / target)
         if not any(found.is_relative_to(folder) for folder in (root_of(path), shipped_folder() / "bundles")):
             self.faults.append(Fault(*place, "includes", f"'{target}' {_leaves(root_of(path), self.reader)}"))
             return None
@@ -199,8 +199,8 @@ class _Loader:
             for name in matched:
                 folder = os.path.dirname(name)
                 if folder not in folders:
-                    folders[folder] = Path(folder).resolve().is_relative_to(root)
-                inside = Path(name).resolve().is_relative_to(root) if os.path.islink(name) else folders[folder]
+                    folders[folder] = real(folder).is_relative_to(root)
+                inside = real(name).is_relative_to(root) if os.path.islink(name) else folders[folder]
                 if not inside:
                     self.faults.append(Fault(*place, "agents.include", f"'{pattern}' {_leaves(root, self.reader)}"))
                     break
