@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support import isolation
 from tests.support.tiny_llama import TinyServer, tiny_llama
 from tests.support.vendors import World, serving
+
+# a busy machine is no counter-example; in CI the examples are the same at every run
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("project")
 
 _HOMES = isolation.clear_environment()
 isolation.forbid_network()
