@@ -77,6 +77,7 @@ class Host:
         self._prices = PriceBook()
         self._ledger: Ledger | None = None
         self._delegator: Delegator | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- life
 
@@ -84,6 +85,7 @@ class Host:
         if self._delegator is not None:
             raise RequestError("this host is already open")
         self._ledger = await asyncio.to_thread(Ledger, self._ledger_path)
+        self._loop = asyncio.get_running_loop()
         catalogues = Catalogues(self._mounted, clock=self.clock, aliases=aliases())
         self._delegator = Delegator(self.bundle, catalogues, self._spawner, self)
         return self
@@ -107,6 +109,8 @@ class Host:
     def _open(self) -> Delegator:
         if self._delegator is None:
             raise RequestError("the host is not open; use 'async with Host(...) as host'")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RequestError("this host belongs to another event loop; open one in each loop, or use SyncHost from any thread")
         return self._delegator
 
     @property
@@ -180,7 +184,8 @@ class Host:
 
     def price(self, candidate: Candidate, answered: str | None) -> Price | None:
         """The price of what answered, else of what was asked; None where nobody knows it."""
-        row = table.row(candidate.provider)
+        settings = self.bundle.providers.get(candidate.provider)
+        row = table.row(candidate.provider) or (table.row(settings.kind) if settings and settings.kind else None)
         source = row.prices if row is not None and row.prices else candidate.provider
         local = candidate.local
         found = (

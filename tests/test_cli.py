@@ -73,6 +73,13 @@ def test_usage_errors_are_2(run: Run, arguments: tuple[str, ...], said: str) -> 
     assert said in ran.err
 
 
+def test_usage_errors_are_json_too(run: Run) -> None:
+    ran = run("delegate", "git-ops", "x", "--timeout", "soon", "--json")
+    assert ran.code == 2
+    assert ran.json["exit_code"] == 2
+    assert "Invalid value for '--timeout': Input should be a valid number" in ran.json["error"]["message"]
+
+
 # --- verify
 
 
@@ -237,6 +244,11 @@ def test_wrong_options_of_delegate(run: Run, arguments: tuple[str, ...], code: i
     assert said in ran.err
 
 
+def test_input_that_is_not_text_is_named(run: Run) -> None:
+    ran = run("delegate", "git-ops", "-", "--simulate", given=b"a\xffb")
+    assert (ran.code, ran.err) == (1, "error: standard input: byte 1 is not UTF-8\n")
+
+
 def test_errors_are_json_too(run: Run) -> None:
     ran = run("delegate", "git-ops", "hi", "--json")
     assert ran.code == 4
@@ -313,6 +325,17 @@ def test_the_callers_own_list_wins(run: Run) -> None:
         "delegate", "git-ops", "x", "--simulate", "--json", "--prefer", "openai/gpt-nope-*", "--prefer", "google/gemini-2.5-flash"
     )
     assert (ran.json["provider"], ran.json["model"], ran.json["decided_by"]) == ("google", "gemini-2.5-flash", "caller")
+
+
+def test_ledger_of_one_bundle(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "project", "mine.yaml", "bundle: {name: mine}\nincludes: [foundation]\n")
+    run("delegate", "git-ops", "x", "--simulate")
+    run("delegate", "git-ops", "y", "--simulate", "--bundle", "mine.yaml")
+    rows = run("ledger", "--simulated", "--bundle", "mine.yaml", "--json").json["delegations"]
+    assert [row["bundle"] for row in rows] == ["mine"]
+    [total] = run("ledger", "--simulated", "--by", "agent", "--bundle", "mine.yaml", "--json").json["totals"]
+    assert total["calls"] == 1
+    assert len(run("ledger", "--simulated", "--json").json["delegations"]) == 2
 
 
 # --- looking

@@ -84,7 +84,20 @@ def test_symlinked_agents_do_not_leave_the_root(include: str, tmp_path: Path) ->
     (project / "link.md").symlink_to(tmp_path / "out" / "x.md")
     (project / "folder").symlink_to(tmp_path / "out")
     [fault] = refused(project, "a.yaml", {"a.yaml": f"agents: {{include: ['{include}']}}"})
-    assert fault.startswith(f"a.yaml:1:20: agents.include: '{include}' leads out of ")
+    which = ": link.md" if include.startswith("l") else ""
+    assert fault.startswith(f"a.yaml:1:20: agents.include: '{include}'{which} leads out of ")
+
+
+def test_a_bundle_among_its_agents_is_not_one_of_them(tmp_path: Path) -> None:
+    agent = "---\nprovider_preferences: [p/m]\n---\nx"
+    files = {
+        "a.md": agent,
+        "b.md": "---\nbundle: {name: b}\nagents: {include: ['*.md']}\n---\n",
+        "c.md": "---\nbundle: {name: c}\n---\n",
+    }
+    bundle = load(tmp_path, "b.md", files)
+    assert list(bundle.agents) == ["a"]
+    assert said(tmp_path, bundle.problems) == ["note c.md:1:1: bundle: is a bundle, not an agent; it is left out here"]
 
 
 def test_symlinks_within_the_root_are_followed(tmp_path: Path) -> None:

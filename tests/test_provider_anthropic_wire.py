@@ -44,12 +44,15 @@ def test_stop_reasons(reason: str, finish: str, noted: bool) -> None:
     assert turn.usage == Usage(1, 2)
 
 
+def test_an_answer_that_said_why_it_stopped_is_whole_without_the_last_mark() -> None:
+    assert _folded(_START, _stop("end_turn")).finish == "stop"
+
+
 @pytest.mark.parametrize(
     ("events", "kind"),
     [
         ((_START, _stop("refusal"), _END), FailureKind.CONTENT_REFUSED),
         ((_START, _stop("model_context_window_exceeded"), _END), FailureKind.TOO_LONG),
-        ((_START, _stop("end_turn")), FailureKind.BROKEN),
         ((_START, _END), FailureKind.BROKEN),
         ((_END,), FailureKind.BROKEN),
         (({"type": "content_block_delta", "index": 3, "delta": {"type": "text_delta", "text": "x"}},), FailureKind.BROKEN),

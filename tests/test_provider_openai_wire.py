@@ -49,6 +49,10 @@ def test_finish_reasons(reason: str, finish: str, noted: bool) -> None:
     assert bool(turn.notes) is noted
 
 
+def test_an_answer_that_said_why_it_stopped_is_whole_without_the_last_mark() -> None:
+    assert _folded(_chunk("stop", content="hi"), ended=False).message.text == "hi"
+
+
 @pytest.mark.parametrize(
     ("chunks", "ended", "kind"),
     [
@@ -56,7 +60,6 @@ def test_finish_reasons(reason: str, finish: str, noted: bool) -> None:
         ((_chunk("stop", refusal="I cannot."),), True, FailureKind.CONTENT_REFUSED),
         ((_chunk("insufficient_system_resource"),), True, FailureKind.BUSY),
         ((_chunk("error"),), True, FailureKind.BROKEN),
-        ((_chunk("stop", content="hi"),), False, FailureKind.BROKEN),
         ((_chunk(content="hi"),), True, FailureKind.BROKEN),
         ((), True, FailureKind.BROKEN),
         (("text",), True, FailureKind.BROKEN),

@@ -29,6 +29,7 @@ from bundle_loader.delegation.context import output_bound
 from bundle_loader.delegation.conversation import prompt_bytes
 from bundle_loader.delegation.result import DelegationResult
 from bundle_loader.delegation.run import Run
+from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -57,7 +58,7 @@ def delegate(
 ) -> None:
     """Have an agent do some work. The answer goes to standard output, who gave it to standard error."""
     if text == "-":
-        text = sys.stdin.read()
+        text = _standard_input()
     host = opened(bundle, simulate, fault, ledger)
     said = choice(
         preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
@@ -80,6 +81,13 @@ def delegate(
     else:
         typer.echo(result.text)
         _tell(result)
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"standard input: byte {error.start} is not UTF-8") from None
 
 
 def _tell(result: DelegationResult) -> None:

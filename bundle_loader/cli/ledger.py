@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bundle_loader.cli.options import JsonOption, LedgerOption
+from bundle_loader.cli.options import BundleOption, JsonOption, LedgerOption
 from bundle_loader.cli.output import as_json, money, table
 from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.sources.home import ledger_file
+from bundle_loader.sources.load import load_bundle
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -25,6 +26,7 @@ def ledger(
     by: Annotated[By | None, typer.Option("--by", help="Sums instead of delegations.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many delegations, newest first.")] = 20,
     simulated: Annotated[bool, typer.Option("--simulated", help="The ledger of simulated work.")] = False,
+    bundle: BundleOption = None,
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -38,8 +40,9 @@ def ledger(
         else:
             typer.echo(f"nothing was delegated yet ({path})", err=True)
         return
+    name = load_bundle(bundle).name if bundle else None
     with closing(Ledger(path)) as opened:
-        rows = opened.totals(by, simulated=simulated) if by else opened.delegations(limit)
+        rows = opened.totals(by, simulated=simulated, bundle=name) if by else opened.delegations(limit, bundle=name)
     if json:
         as_json({"ledger": str(path), ("totals" if by else "delegations"): rows})
     elif by:

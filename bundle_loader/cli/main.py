@@ -88,7 +88,10 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else FINE
     except typer.TyperException as error:
-        typer.echo(f"{error.format_message()} Try 'bundle-loader --help'.{_near(given)}", err=True)
+        said = f"{error.format_message().rstrip('.')}. Try 'bundle-loader --help'.{_near(given)}"
+        if "--json" in given:
+            _echo_json({"kind": "usage", "message": said}, USAGE)
+        typer.echo(said, err=True)
         return USAGE
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("stopped", err=True)
@@ -119,8 +122,6 @@ def code_of(error: BundleLoaderError) -> int:
 def _tell(error: BundleLoaderError, as_json: bool) -> int:
     code = code_of(error)
     if as_json:
-        import json
-
         said: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
         if isinstance(error, DeclarationError):
             said["faults"] = [
@@ -131,6 +132,12 @@ def _tell(error: BundleLoaderError, as_json: bool) -> int:
             said["attempts"] = [str(attempt) for attempt in error.attempts]
             said["skipped"] = list(error.skipped)
             said["rejections"] = [str(rejection) for rejection in error.rejections]
-        typer.echo(json.dumps({"error": said, "exit_code": code}, indent=2))
+        _echo_json(said, code)
     typer.echo(f"error: {error}" if isinstance(error, (RequestError, LedgerError, NoAnswer)) else str(error), err=True)
     return code
+
+
+def _echo_json(said: dict[str, Any], code: int) -> None:
+    import json
+
+    typer.echo(json.dumps({"error": said, "exit_code": code}, indent=2))

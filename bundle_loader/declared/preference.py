@@ -77,6 +77,8 @@ class Preference(Final):
             return {"provider": provider, "model": model}
         if isinstance(value, (tuple, list)) and len(value) == 2:
             return {"provider": value[0], "model": value[1]}
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None}
         return value
 
     @field_validator("config")

@@ -26,7 +26,7 @@ from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Request, make_request
-from bundle_loader.routing.resolve import Resolver
+from bundle_loader.routing.resolve import Resolver, not_mounted
 from bundle_loader.routing.route import route_selection
 from bundle_loader.routing.select import Selection, select
 
@@ -79,6 +79,8 @@ class Delegator:
         return await self._routed(request)
 
     async def _routed(self, request: Request) -> Route:
+        if request.provider is not None and not self.catalogues.mounts(request.provider):
+            raise RequestError(not_mounted(request.provider, self.catalogues.ids, self.catalogues.aliases))
         selection = select(self.bundle, request, dict(self.catalogues.aliases))
         return await self._resolved(selection, request)
 
@@ -106,8 +108,7 @@ class Delegator:
         """Everything up to the first request: the rendered prompt, the tools and the route. Nothing is sent."""
         began = asyncio.get_running_loop().time()
         agent = self.bundle.agent(agent_name)
-        if not work.text.strip():
-            raise RequestError("the text to delegate is empty")
+        _check_text(work.text)
         if work.timeout is not None and work.timeout <= 0:
             raise RequestError("timeout must be more than 0 seconds")
         tools = ToolBox(work.tools, agent.tools)
@@ -202,6 +203,17 @@ class Delegator:
         return {"workdir": os.getcwd(), "date": today, "agent": agent.name, **self.bundle.vars, **given}
 
 
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise RequestError(f"the text to delegate is a {type(text).__name__}; give a str")
+    if not text.strip():
+        raise RequestError("the text to delegate is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(f"the text to delegate cannot be sent: character {error.start} is half of a surrogate pair") from None
+
+
 def _fewest_tokens(size: int) -> int | None:
     """The tokens that a prompt of that many bytes has at least; None where it is small anyway."""
     return size // MOST_BYTES_PER_TOKEN if size > SMALL_PROMPT else None
@@ -216,6 +228,9 @@ def _not_in_force(agent: Agent, tools: ToolBox) -> list[str]:
         notes.append("limits.max_cost is read, but not enforced yet")
     if agent.inherit_context.depth != "none":
         notes.append("inherit_context is read, but only the messages that are given are handed on")
-    if tools.missing and tools.specs:
+    if tools.excluded:
+        allowed = ", ".join(agent.tools or ()) or "none"
+        notes.append(f"agent '{agent.name}' allows only the tools {allowed}; {', '.join(tools.excluded)} was not offered to it")
+    if tools.missing:
         notes.append(f"the host does not offer the tools {', '.join(tools.missing)}")
     return notes

@@ -9,12 +9,12 @@ from typing import Protocol
 from bundle_loader.delegation.context import DelegationContext, SpawnLimits, output_bound
 from bundle_loader.delegation.conversation import prompt_bytes
 from bundle_loader.delegation.tools import ToolBox
-from bundle_loader.errors import DeadlineExceeded, LimitReached
+from bundle_loader.errors import DeadlineExceeded, LimitReached, ProviderFailure
 from bundle_loader.events import Event, OutcomeEvent, TextEvent, ToolEvent, TurnEvent
 from bundle_loader.ledger.meter import CallEstimate, Meter
-from bundle_loader.messages import Message, StreamPart, ToolResult, Turn
+from bundle_loader.messages import Delta, Message, StreamPart, ToolResult, Turn
 from bundle_loader.providers.base import ChatRequest, Provider
-from bundle_loader.providers.faults import broken, too_slow
+from bundle_loader.providers.faults import broken, foreign, too_slow
 from bundle_loader.providers.patience import Patience
 from bundle_loader.routing.candidate import Candidate
 
@@ -55,6 +55,8 @@ class ProviderSpawner:
                     else:
                         call.streamed(len(part.text.encode()))
                         yield TextEvent(part.text)
+            if turn.finish == "stop" and not turn.message.text and not turn.message.tool_calls and history[-1].role != "tool":
+                raise broken(candidate.provider, candidate.model, "an empty answer")
             added = [turn.message]
             if turn.finish == "tools":
                 results = await _run_tools(tools, turn, context, end)
@@ -111,7 +113,12 @@ class _Parts:
         self._end = end
         self._time = asyncio.get_running_loop().time
         self._patience = Patience()
-        self._stream = provider.stream(request)
+        try:
+            self._stream = provider.stream(request)
+        except ProviderFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
+            raise foreign(error, provider.id, request.model) from None
 
     async def __aenter__(self) -> _Parts:
         return self
@@ -124,8 +131,14 @@ class _Parts:
             part = await self._patience.step(anext(self._stream, None), until)
         except TimeoutError:
             raise too_slow(self._provider, self._model, until - now) from None
+        except ProviderFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
+            raise foreign(error, self._provider, self._model) from None
         if part is None:
             raise broken(self._provider, self._model, "the stream ended without an answer")
+        if not isinstance(part, (Delta, Turn)):
+            raise broken(self._provider, self._model, f"the provider gave a {type(part).__name__}, not a Delta or a Turn")
         self._allowed = self._idle
         return part
 

@@ -84,6 +84,8 @@ class ToolBox:
         offered = {tool.spec.name: tool for tool in map(Tool.of, tools)}
         self.missing = tuple(name for name in allowed or () if name not in offered)
         """Tools that the agent names and the host does not offer."""
+        self.excluded = () if allowed is None else tuple(name for name in offered if name not in allowed)
+        """Tools that the host offers and the agent does not allow."""
         self._tools = offered if allowed is None else {name: offered[name] for name in allowed if name in offered}
         self.specs = tuple(tool.spec for tool in self._tools.values())
         """What a model is told of them."""

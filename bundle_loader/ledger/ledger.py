@@ -19,7 +19,8 @@ _SUMS = """
 SELECT {column} AS name, COUNT(*) AS calls, COALESCE(SUM(input_tokens), 0) AS input_tokens,
        COALESCE(SUM(output_tokens), 0) AS output_tokens, SUM(cost_pico) AS cost_pico,
        SUM(CASE WHEN cost_pico IS NULL THEN 1 ELSE 0 END) AS unknown, AVG(latency) AS latency
-FROM calls WHERE simulated = ? GROUP BY {column} ORDER BY cost_pico DESC, name
+FROM calls WHERE simulated = ?1 AND (?2 IS NULL OR delegation IN (SELECT id FROM delegations WHERE bundle = ?2))
+GROUP BY {column} ORDER BY cost_pico DESC, name
 """
 _BY: Final = {"agent": "agent", "model": "asked", "provider": "provider", "tier": "tier"}
 
@@ -68,15 +69,16 @@ class Ledger:
             self._thread.join()
             self._store.close()
 
-    def delegations(self, limit: int = 50) -> list[dict[str, Any]]:
-        """The newest delegations with their own tokens and cost, newest first."""
+    def delegations(self, limit: int = 50, *, bundle: str | None = None) -> list[dict[str, Any]]:
+        """The newest delegations (of one bundle, by its name) with their own tokens and cost, newest first."""
         query = """
             SELECT d.*, COUNT(c.id) AS calls, SUM(c.input_tokens) AS input_tokens, SUM(c.output_tokens) AS output_tokens,
                    SUM(c.cost_pico) AS cost_pico,
                    SUM(CASE WHEN c.id IS NOT NULL AND c.cost_pico IS NULL THEN 1 ELSE 0 END) AS unknown
-            FROM delegations d LEFT JOIN calls c ON c.delegation = d.id GROUP BY d.id ORDER BY d.started DESC, d.id LIMIT ?
+            FROM delegations d LEFT JOIN calls c ON c.delegation = d.id
+            WHERE ?1 IS NULL OR d.bundle = ?1 GROUP BY d.id ORDER BY d.started DESC, d.id LIMIT ?2
         """
-        return [_costed(row) for row in self._read(query, (limit,))]
+        return [_costed(row) for row in self._read(query, (bundle, limit))]
 
     def attempts(self, delegation: str) -> list[dict[str, Any]]:
         """The attempts of one delegation, in order."""
@@ -87,9 +89,9 @@ class Ledger:
         where, parameters = ("WHERE delegation = ?", (delegation,)) if delegation else ("", ())
         return [_costed(row) for row in self._read(f"SELECT * FROM calls {where} ORDER BY started, id", parameters)]
 
-    def totals(self, by: str = "agent", *, simulated: bool = False) -> list[dict[str, Any]]:
+    def totals(self, by: str = "agent", *, simulated: bool = False, bundle: str | None = None) -> list[dict[str, Any]]:
         """Calls, tokens, cost and mean latency by `agent`, `model`, `provider` or `tier`, dearest first."""
-        return [_costed(row) for row in self._read(_SUMS.format(column=_BY[by]), (int(simulated),))]
+        return [_costed(row) for row in self._read(_SUMS.format(column=_BY[by]), (int(simulated), bundle))]
 
     def _read(self, query: str, parameters: tuple[Any, ...]) -> list[dict[str, Any]]:
         self.flush()

@@ -153,7 +153,7 @@ class Answer:
         """The finished turn. Raises ProviderFailure when the stream had no answer, no end or a refusal."""
         if not self._started:
             raise faults.broken(self._provider, self._asked, "the stream held no answer")
-        if self._stop is None or not self.ended:
+        if self._stop is None:
             raise faults.broken(self._provider, self._asked, "the stream was cut before its end")
         if self._stop == "refusal":
             raise faults.content_refused(self._provider, self._asked, f"the model's safety system refused: {self._why}")

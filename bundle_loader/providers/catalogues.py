@@ -8,9 +8,10 @@ from typing import Final
 
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.providers.base import Provider
-from bundle_loader.providers.faults import too_slow
+from bundle_loader.providers.faults import foreign, too_slow
 from bundle_loader.providers.live import Missing, Mounted
 from bundle_loader.routing.catalogue import Catalogue
+from bundle_loader.routing.model_names import model_info
 from bundle_loader.routing.offer import Offer, Offers
 
 KEEP: Final = 15 * 60.0
@@ -47,6 +48,15 @@ class Catalogues:
     def canonical(self, name: str) -> str:
         """The mounted id that a preference's provider means."""
         return name if name in self._mounted else self.aliases.get(name, name)
+
+    @property
+    def ids(self) -> list[str]:
+        """The mounted providers."""
+        return list(self._mounted)
+
+    def mounts(self, name: str) -> bool:
+        """True when a provider is mounted under that id or alias."""
+        return self.canonical(name) in self._mounted
 
     async def offers(self, wanted: Iterable[str] | None = None) -> Offers:
         """What the wanted providers (all of them, where None) can give now. Never raises for a provider's failure."""
@@ -100,14 +110,16 @@ class Catalogues:
     async def _list(self, id: str, provider: Provider) -> tuple[Offer, float]:
         try:
             async with asyncio.timeout(self._patience):
-                models = await provider.list_models()
+                models = tuple(model_info(entry) for entry in await provider.list_models())
         except TimeoutError:
             return self._failed(id, provider, too_slow(id, None, self._patience)), KEEP_FAILURE
         except ProviderFailure as failure:
             return self._failed(id, provider, failure), KEEP_FAILURE
+        except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
+            return self._failed(id, provider, foreign(error, id, None)), KEEP_FAILURE
         self._versions += 1
         simulated = bool(getattr(provider, "simulated", False))
-        catalogue = Catalogue(id, tuple(models), self._clock(), self._versions, simulated)
+        catalogue = Catalogue(id, models, self._clock(), self._versions, simulated)
         return Offer(id, catalogue, local=provider.local), self._keep
 
     def _failed(self, id: str, provider: Provider, failure: ProviderFailure) -> Offer:

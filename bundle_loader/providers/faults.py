@@ -187,6 +187,16 @@ def content_refused(provider: str, model: str | None, what: str) -> ProviderFail
     return ProviderFailure(FailureKind.CONTENT_REFUSED, provider, what, model=model)
 
 
+def foreign(error: Exception, provider: str, model: str | None) -> ProviderFailure:
+    """What a provider of somebody else's raised that is no `ProviderFailure`: it costs a hop, not the delegation."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, TimeoutError):
+        return too_slow(provider, model)
+    if isinstance(error, OSError):
+        return unreachable(provider, model, said)
+    return broken(provider, model, f"the provider broke ({said})")
+
+
 def no_key(provider: str, variables: tuple[str, ...]) -> ProviderFailure:
     """The provider needs a key and none is set."""
     names = " or ".join(variables)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bundle_loader.declared.tables import ProviderSettings
-from bundle_loader.errors import RequestError, did_you_mean
+from bundle_loader.errors import did_you_mean
 from bundle_loader.providers import table
 from bundle_loader.providers.anthropic import AnthropicProvider
 from bundle_loader.providers.base import Provider
@@ -45,7 +45,7 @@ def live_providers(
 ) -> dict[str, Provider | Missing]:
     """Every provider of the table, plus the instances that a bundle's `providers:` adds under ids of their own.
 
-    Nothing is opened and no SDK is loaded. Raises RequestError for an instance whose kind is not known.
+    Nothing is opened and no SDK is loaded.
     """
     said = dict(settings or {})
     mounted: dict[str, Provider | Missing] = {}
@@ -56,11 +56,17 @@ def live_providers(
             continue
         row_of_kind = table.row(own.kind) if own.kind else None
         if row_of_kind is None:
-            known = [row.id for row in table.rows().values()]
-            kind = f"kind '{own.kind}' is not known{did_you_mean(own.kind, known)}" if own.kind else "has no 'kind'; write one of"
-            raise RequestError(f"providers.{name}: {kind} ({', '.join(known)})")
+            mounted[name] = Missing(name, unknown_kind(own.kind))
+            continue
         mounted[name] = _mount(row_of_kind, name, environment, own)
     return mounted
+
+
+def unknown_kind(kind: str | None) -> str:
+    """Why a provider of a bundle's own cannot be made: its kind is missing or not known."""
+    known = list(table.rows())
+    said = f"its kind '{kind}' is not known{did_you_mean(kind, known)}" if kind else "it has no 'kind'"
+    return f"{said}; write one of {', '.join(known)}"
 
 
 def _settings_of(row: ProviderRow, said: Mapping[str, ProviderSettings]) -> ProviderSettings | None:

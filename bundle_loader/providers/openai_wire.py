@@ -178,7 +178,7 @@ class Answer:
         """The finished turn. Raises ProviderFailure when the stream had no answer, no end or a refusal."""
         if not self._started:
             raise faults.broken(self._provider, self._asked, "the stream held no answer")
-        if self._finish is None or not self.ended:
+        if self._finish is None:
             raise faults.broken(self._provider, self._asked, "the stream was cut before its end")
         if self._finish == "content_filter":
             raise faults.content_refused(self._provider, self._asked, "the answer was stopped by the content filter")

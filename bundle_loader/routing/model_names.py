@@ -72,7 +72,11 @@ DEFAULT = OrderPolicy()
 
 
 def newest_models(
-    pattern: str, models: Iterable[ModelInfo | Mapping[str, object]], *, provider: str, policy: OrderPolicy = DEFAULT
+    pattern: str,
+    models: Iterable[ModelInfo | Mapping[str, object] | str],
+    *,
+    provider: str = "",
+    policy: OrderPolicy = DEFAULT,
 ) -> list[ModelInfo]:
     """All models that match, each id once, best first. The order does not depend on the order given.
 
@@ -83,7 +87,7 @@ def newest_models(
     stamps are believable, 6. else by version, where a date is never a version; then alias before snapshot, newer snapshot
     before older, larger before smaller.
 
-    Raises ValueError for a mapping without a text `id`.
+    Raises ValueError for what is no model: see `model_info`.
     """
     listed = _unique(models)
     chosen = [info for info in listed if matches(pattern, info.id)]
@@ -97,11 +101,17 @@ def newest_models(
     return [info for tier in sorted(tiers) for info in scene.by_release(tiers[tier], policy)]
 
 
-def model_info(entry: Mapping[str, object]) -> ModelInfo:
+def model_info(entry: ModelInfo | Mapping[str, object] | str) -> ModelInfo:
     """A model as a mapping tells it: `id`, and optionally the other fields of `ModelInfo`; what cannot be read is absent.
 
-    Raises ValueError without a text `id`.
+    A text is an id. Raises ValueError for anything else, and without a text `id`.
     """
+    if isinstance(entry, ModelInfo):
+        return entry
+    if isinstance(entry, str):
+        entry = {"id": entry}
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{entry!r} is no model: give a ModelInfo, a mapping with an id, or an id")
     model_id = entry.get("id")
     if not isinstance(model_id, str) or not model_id:
         raise ValueError("a model needs an id")
@@ -259,11 +269,11 @@ class _Scene:
         return one.vendor, version, NO_DATE if version != NO_VERSION else one.date
 
 
-def _unique(models: Iterable[ModelInfo | Mapping[str, object]]) -> list[ModelInfo]:
+def _unique(models: Iterable[ModelInfo | Mapping[str, object] | str]) -> list[ModelInfo]:
     """Each id once, in the order of ids; of a repeated id the entry that says most."""
     found: dict[str, ModelInfo] = {}
     for entry in models:
-        info = entry if isinstance(entry, ModelInfo) else model_info(entry)
+        info = model_info(entry)
         name = info.id.removeprefix("models/")
         if name not in found or _telling(info) > _telling(found[name]):
             found[name] = info

@@ -137,8 +137,8 @@ def _pinned(provider: str | None, model: str) -> Preference:
         raise RequestError(f"model '{model}' names no provider; write 'provider/{model}', or give provider= beside it") from None
 
 
-def parents(value: str | Pair | Sequence[Pair] | None) -> tuple[Pair, ...]:
-    """The parent's candidates from `provider/model`, a pair, or a list of pairs."""
+def parents(value: Any) -> tuple[Pair, ...]:
+    """The parent's candidates from `provider/model`, a pair, a list of pairs, or anything with a provider and a model."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -146,6 +146,11 @@ def parents(value: str | Pair | Sequence[Pair] | None) -> tuple[Pair, ...]:
             return (split_pair(value),)
         except ValueError as error:
             raise RequestError(f"parent: {error}") from None
-    if len(value) == 2 and all(isinstance(item, str) for item in value):
-        return ((str(value[0]), str(value[1])),)
-    return tuple((str(pair[0]), str(pair[1])) for pair in value)
+    if hasattr(value, "provider") and hasattr(value, "model"):
+        return ((str(value.provider), str(value.model)),)
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2 and all(isinstance(item, str) for item in value):
+            return ((value[0], value[1]),)
+        if value and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value):
+            return tuple((str(pair[0]), str(pair[1])) for pair in value)
+    raise RequestError("parent must be 'provider/model', a pair, a candidate, or a list of pairs")

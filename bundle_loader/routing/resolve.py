@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bundle_loader.declared.preference import Preference
@@ -22,6 +23,14 @@ class Resolved:
     stands_for: str | None = None
 
 
+def not_mounted(provider: str, mounted: Iterable[str], aliases: Mapping[str, str]) -> str:
+    """Why nobody answers under that name, with the nearest name that somebody does answer to."""
+    ids = sorted(mounted)
+    close = nearest(provider, [*ids, *(alias for alias, id in aliases.items() if id in ids)], 1)
+    hint = f"did you mean '{close[0]}'?" if close else f"mounted are {', '.join(ids) or 'none'}"
+    return f"no provider '{provider}' is mounted; {hint}"
+
+
 class Resolver:
     """Resolves preferences over offers. Keeps orders; holds nothing else."""
 
@@ -32,10 +41,7 @@ class Resolver:
         """The provider's offer (None where nobody is mounted under that name) and the models, best first."""
         offer = offers.find(preference.provider)
         if offer is None:
-            known = sorted({*offers.by_id, *offers.aliases})
-            close = nearest(preference.provider, known, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else f"; mounted are {', '.join(sorted(offers.by_id)) or 'none'}"
-            return None, Resolved(reason=f"no provider '{preference.provider}' is mounted{hint}")
+            return None, Resolved(reason=not_mounted(preference.provider, offers.by_id, offers.aliases))
         if offer.catalogue is None:
             return offer, Resolved(reason=offer.reason or "its list of models is not known")
         return offer, self._order(offer.catalogue, preference.model)

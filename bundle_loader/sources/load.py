@@ -10,7 +10,7 @@ from pathlib import Path
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.compose import compose
 from bundle_loader.declared.frontmatter import Document, read_document, read_yaml_document
-from bundle_loader.declared.layer import AgentFile, Layer, looks_like_bundle, read_agent, read_layer
+from bundle_loader.declared.layer import Layer, looks_like_bundle, read_agent, read_layer
 from bundle_loader.declared.tree import Mapping, Scalar, Sequence
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean, nearest
 from bundle_loader.sources.files import SUFFIXES, Reader, real, root_of, shipped_folder
@@ -188,7 +188,8 @@ class _Loader:
         root = root_of(path)
         seen: set[str] = set()
         for pattern, place in _texts(include):
-            matched = sorted(_matching(pattern, path.parent))
+            bundles = {str(laid) for laid in self.laid}
+            matched = sorted(name for name in _matching(pattern, path.parent) if name not in bundles)
             if not matched:
                 self.faults.append(
                     Fault(
@@ -202,20 +203,24 @@ class _Loader:
                     folders[folder] = real(folder).is_relative_to(root)
                 inside = real(name).is_relative_to(root) if os.path.islink(name) else folders[folder]
                 if not inside:
-                    self.faults.append(Fault(*place, "agents.include", f"'{pattern}' {_leaves(root, self.reader)}"))
+                    which = f": {self.reader.shown(name)}" if os.path.islink(name) else ""
+                    self.faults.append(Fault(*place, "agents.include", f"'{pattern}'{which} {_leaves(root, self.reader)}"))
                     break
                 if name not in seen:
                     seen.add(name)
-                    layer.agent_files.append(self._agent(name))
+                    self._agent(layer, name)
 
-    def _agent(self, path: str) -> AgentFile:
+    def _agent(self, layer: Layer, path: str) -> None:
         shown = self.reader.shown(path)
         try:
-            return read_agent(read_document(self.reader.read(path), shown))
+            document = read_document(self.reader.read(path), shown)
         except DeclarationError as error:
             document = Document(shown, "", 1)
             document.faults += error.faults
-            return read_agent(document)
+        if document.values is not None and isinstance(document.values.get("bundle"), dict):
+            self.faults.append(Fault(shown, 1, 1, "bundle", "is a bundle, not an agent; it is left out here", "note"))
+            return
+        layer.agent_files.append(read_agent(document))
 
 
 def _bundle_of_one(document: Document) -> Layer:

@@ -27,7 +27,7 @@ class Ran:
 
 
 def command(
-    *arguments: str, home: Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None, given: str = ""
+    *arguments: str, home: Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None, given: str | bytes = ""
 ) -> Ran:
     """Run `bundle-loader` with `arguments`; `home` is an empty folder for everything it keeps."""
     surroundings = {
@@ -42,11 +42,11 @@ def command(
         [sys.executable, "-m", "bundle_loader", *arguments],
         cwd=cwd,
         env=surroundings,
-        input=given,
+        input=given.encode() if isinstance(given, str) else given,
         capture_output=True,
-        text=True,
         timeout=120,
         check=False,
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in err, err
+    return Ran(done.returncode, out, err)

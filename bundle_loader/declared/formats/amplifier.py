@@ -44,12 +44,16 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
         for key, value in source.entries.items():
             if source is header and key == head_name:
                 continue
+            if key == "provider_preferences" and isinstance(value, Sequence) and not value.items:
+                continue  # an empty list inherits the caller's model, as if it were not there
             if key in _OURS and not is_null(value):
                 entries[key] = value
                 keys[key] = source.keys[key]
             elif key == "tools":
                 _tools(value, source, entries, keys, extra)
             else:
+                if key == "agents" and not _says_whom(value):
+                    faults.append(Fault(header.file, value.line, value.column, "agents", "write all, none, or a list of agents"))
                 extra[key] = core(plain(value))
     if "name" in entries:
         _name(entries, keys)
@@ -57,6 +61,11 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
         entries["provider_preferences"], found = _preferences(entries["provider_preferences"], header.file)
         faults += found
     return Mapping(entries, keys, header.file, header.line, header.column), extra, faults
+
+
+def _says_whom(value: Node) -> bool:
+    """`agents` says to whom an agent may delegate: `all`, `none`, a list of names, or (in bundles) a roster."""
+    return not isinstance(value, Scalar) or value.is_null or value.text in ("all", "none")
 
 
 def _tools(
