@@ -127,13 +127,13 @@ async def test_a_model_that_is_gone_gives_its_place_to_the_next_match(vendors: S
 
 async def test_the_last_candidate_is_waited_for_when_it_says_how_long(vendors: Served, tmp_path: Path) -> None:
     world, base = vendors
-    world.vendor("anthropic").faults = [Fault.status(429, retry_after=5)]
+    world.vendor("anthropic").faults = [Fault.status(429, retry_after=30)]
     world.vendor("openai").faults = [Fault.status(503, retry_after=0.3)]
     bundle = worker(tmp_path, "anthropic/claude-haiku-*", "openai/gpt-4o")
     began = perf_counter()
     async with Host(bundle, ledger=tmp_path / "l.db", environment=world.environment(base)) as host:
         events = [event async for event in host.stream("worker", "Work.")]
-    assert 0.3 <= perf_counter() - began < 4
+    assert 0.3 <= perf_counter() - began < 25
     done = events[-1]
     assert isinstance(done, DoneEvent)
     assert [attempt.provider for attempt in done.result.attempts] == ["anthropic", "openai", "openai"]
@@ -150,7 +150,7 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(vendors: Served, tmp_path
     ) as host:
         with pytest.raises(AllFailed, match="limited 429"):
             await host.delegate("worker", "Work.", timeout=20)
-    assert perf_counter() - began < 5
+    assert perf_counter() - began < 12
 
 
 # --- streams that break

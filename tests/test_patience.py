@@ -16,7 +16,7 @@ def now() -> float:
 async def test_a_step_that_does_not_end_in_time_is_a_timeout_and_the_task_goes_on() -> None:
     patience = Patience()
     with pytest.raises(TimeoutError):
-        await patience.step(asyncio.sleep(5), now() + 0.02)
+        await patience.step(asyncio.sleep(60), now() + 0.02)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -30,8 +30,8 @@ async def test_each_step_has_its_own_limit_whatever_the_timer_was_set_to() -> No
     assert await patience.step(asyncio.sleep(0.06, "longer than the first"), now() + 5) == "longer than the first"
     begun = now()
     with pytest.raises(TimeoutError):
-        await patience.step(asyncio.sleep(5), now() + 0.02)
-    assert now() - begun < 1
+        await patience.step(asyncio.sleep(60), now() + 0.02)
+    assert now() - begun < 30
     patience.close()
 
 

@@ -209,7 +209,7 @@ async def test_every_fault_is_one_request_and_its_own_kind_of_failure(
 ) -> None:
     world, provider = gpt
     world.vendor("openai").fault = fault
-    failure = await failed(provider, asking(MODEL, timeout=0.3 if "stall" in fault.kind else 20.0))
+    failure = await failed(provider, asking(MODEL, timeout=1.5 if "stall" in fault.kind else 20.0))
     assert (failure.kind, failure.scope, failure.status) == (kind, scope, status)
     assert (failure.provider, failure.model) == ("openai", MODEL)
     assert not isinstance(failure.__context__, _sdk().OpenAIError)
@@ -225,9 +225,9 @@ def _sdk() -> Any:
 
 async def test_the_time_of_a_request_is_for_the_whole_of_it(gpt: tuple[World, OpenAIProvider]) -> None:
     world, provider = gpt
-    world.vendor("openai").pace = 0.15
-    failure = await failed(provider, asking(MODEL, timeout=0.3))
-    assert (failure.kind, failure.message) == (FailureKind.BUSY, "timeout: no answer within 0.3 s")
+    world.vendor("openai").pace = 0.8
+    failure = await failed(provider, asking(MODEL, timeout=1.5))
+    assert (failure.kind, failure.message) == (FailureKind.BUSY, "timeout: no answer within 1.5 s")
 
 
 async def test_a_failure_carries_the_vendors_wait_and_request_id(gpt: tuple[World, OpenAIProvider]) -> None:
