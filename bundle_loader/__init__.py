@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bundle_loader.errors import DeadlineExceeded as DeadlineExceeded
     from bundle_loader.errors import DeclarationError as DeclarationError
     from bundle_loader.errors import Fault as Fault
+    from bundle_loader.errors import Forbidden as Forbidden
     from bundle_loader.errors import LedgerError as LedgerError
     from bundle_loader.errors import LimitReached as LimitReached
     from bundle_loader.errors import NoAnswer as NoAnswer
@@ -68,6 +69,7 @@ _HOMES = {
         "DeadlineExceeded",
         "DeclarationError",
         "Fault",
+        "Forbidden",
         "LedgerError",
         "LimitReached",
         "NoAnswer",

@@ -8,9 +8,13 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
+_MAX_WORD = 100
+
 
 def nearest(word: str, known: Sequence[str] | set[str] | frozenset[str], count: int = 3) -> list[str]:
-    """The names in `known` that look most like `word`, best first; case does not matter."""
+    """The names in `known` that look most like `word`, best first; case does not matter. Nothing looks like a very long word."""
+    if len(word) > _MAX_WORD:
+        return []
     by_fold: dict[str, str] = {}
     for name in sorted(known):
         by_fold.setdefault(name.casefold(), name)
@@ -22,6 +26,18 @@ def did_you_mean(word: str, known: Sequence[str] | set[str] | frozenset[str]) ->
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
     close = nearest(word, known, 1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+class Hints:
+    """`did_you_mean` for any number of words with bounded work: after so many comparisons there are no hints any more."""
+
+    def __init__(self, comparisons: int = 50_000) -> None:
+        self._left = comparisons
+
+    def near(self, word: str, known: Sequence[str]) -> str:
+        """As `did_you_mean`."""
+        self._left -= len(known)
+        return did_you_mean(word, known) if self._left >= 0 else ""
 
 
 class BundleLoaderError(Exception):
@@ -49,6 +65,8 @@ class Fault:
     message: str
     level: str = "error"
     """`error`, `warning` or `note`."""
+    rule: str = "declaration"
+    """The short id of what was broken, as docs/check.md lists them."""
 
     def __str__(self) -> str:
         place = self.file
@@ -140,6 +158,10 @@ class NoAnswer(BundleLoaderError):
 
 class NoCandidate(NoAnswer):
     """No preference could be turned into a model that may be tried."""
+
+
+class Forbidden(NoCandidate):
+    """Everything that was chosen lies outside of what the organisation's settings allow."""
 
 
 class AllFailed(NoAnswer):

@@ -33,6 +33,7 @@ from bundle_loader.routing.price import Price
 from bundle_loader.routing.request import Choice
 from bundle_loader.sources.home import ledger_file
 from bundle_loader.sources.load import load_bundle
+from bundle_loader.sources.settings import find_settings
 
 logger = logging.getLogger("bundle_loader")
 
@@ -58,8 +59,8 @@ class Host:
         spawner: Spawner | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         environment = os.environ if environment is None else environment
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
         if faults and not simulate:
             raise RequestError("faults are for simulated providers; give simulate=True as well")
         if simulate and providers is not None:

@@ -362,7 +362,7 @@ def test_explain_shows_who_set_a_field_and_who_lost(run: Run) -> None:
     lost = [line for line in ran.out.splitlines() if "tier = strong" in line]
     assert len(lost) == 1
     assert "lost to" in lost[0]
-    assert "rule 4: the agent, as the most derived layer left it" in ran.out
+    assert "-> 4 agent: decides: explorer, tier budget (" in ran.out
     assert run("explain", "route", "self", "--simulate").code == 1
     assert run("explain", "route", "self", "--simulate", "--parent", "anthropic/claude-opus-5").code == 0
     assert run("explain", "a", "b", "c").code == 2

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from bundle_loader import Host, NoCandidate, RequestError, SimulatedProvider
+from bundle_loader import Host, NoCandidate, RequestError, SimulatedProvider, load_bundle
+from bundle_loader.cli.check import provider_names
 from bundle_loader.messages import Delta, Message, StreamPart, Text, Turn
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.lint_providers import unknown_kinds
 
 
 class Foreign:
@@ -99,6 +101,19 @@ async def test_an_unknown_kind_of_provider_is_a_reason_not_a_crash(tmp_path: Pat
     first, second = (item.reason for item in caught.value.rejections)
     assert first.startswith("its kind 'opnai' is not known; did you mean 'openai'?")
     assert second.startswith("it has no 'kind'; write one of anthropic, openai")
+
+
+def test_check_names_an_unknown_kind_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(
+        "providers:\n  mine: {kind: opnai}\n  other: {base_url: 'http://127.0.0.1:1'}\n  openai: {}\n"
+    )
+    faults = unknown_kinds(load_bundle(tmp_path / "b.yaml", settings=()), provider_names())
+    assert [(fault.line, fault.column, fault.key, fault.level) for fault in faults] == [
+        (2, 10, "providers.mine.kind", "error"),
+        (3, 3, "providers.other", "error"),
+    ]
+    assert "'opnai' is no kind of provider; did you mean 'openai'?" in faults[0].message
+    assert "needs a 'kind'" in faults[1].message
 
 
 async def test_tools_that_the_agent_does_not_allow_are_named(tmp_path: Path) -> None:

@@ -248,13 +248,13 @@ def test_every_writing_of_a_field_is_kept_with_who_lost(tmp_path: Path) -> None:
     ]
     assert found == [
         ("description", "patched", "b", "b.yaml", 2, ""),
-        ("description", "file", "c", "x.md", 2, "b.yaml (bundle b)"),
-        ("provider_preferences", "[p/l]", "c", "x.md", 3, "a.yaml (bundle a)"),
+        ("description", "file", "c", "x.md", 2, "b.yaml:2 (bundle b)"),
+        ("provider_preferences", "[p/l]", "c", "x.md", 3, "a.yaml:4 (bundle a)"),
+        ("limits.max_turns", "3", "c", "x.md", 4, "a.yaml:5 (bundle a)"),
         ("limits", "null", "a", "a.yaml", 5, ""),
-        ("limits", "{max_turns: 3}", "c", "x.md", 4, "a.yaml (bundle a)"),
-        ("config", "{b: 2}", "a", "a.yaml", 6, ""),
-        ("config", "{a: 1}", "b", "b.yaml", 2, ""),
-        ("config", "{a: 0}", "c", "x.md", 5, ""),
+        ("config.a", "1", "b", "b.yaml", 2, ""),
+        ("config.a", "0", "c", "x.md", 5, "b.yaml:2 (bundle b)"),
+        ("config.b", "2", "a", "a.yaml", 6, ""),
         ("tier", "t", "a", "a.yaml", 4, ""),
     ]
     assert bundle.agent("x").config == {"a": 1, "b": 2}
@@ -273,6 +273,6 @@ def test_a_file_takes_all_from_what_it_replaces(tmp_path: Path) -> None:
     }
     assert lost == {
         ("tools", "b"): "mine/x.md (bundle a)",
-        ("config", "b"): "mine/x.md (bundle a)",
-        ("config", "a"): "",
+        ("config.a", "b"): "mine/x.md (bundle a)",
+        ("config.b", "a"): "",
     }

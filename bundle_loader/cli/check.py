@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Any
 
 import typer
 
+from bundle_loader.cli.lists import Lists, live_lists, shipped_catalogues, shipped_lists
 from bundle_loader.cli.main import FAULTS
 from bundle_loader.cli.options import BundleOption, JsonOption
 from bundle_loader.cli.output import as_json, jsonable
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.delegation.instruction import template_faults
+from bundle_loader.delegation.template_lint import undefined_variables
 from bundle_loader.errors import DeclarationError, Fault
 from bundle_loader.providers import table
 from bundle_loader.providers.live import aliases
-from bundle_loader.providers.snapshot import snapshot_date, snapshot_models, snapshot_providers
-from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.lint import lint, without_preferences
+from bundle_loader.routing.route_tests import Outcome, run_tests
 from bundle_loader.sources.load import load_bundle
+
+__all__ = ["app", "provider_names", "shipped_catalogues"]
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,28 +30,40 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def check(
     bundle: BundleOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    routes: Annotated[bool, typer.Option("--routes", help="Run the bundle's own tests of its routes.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the providers for their lists instead.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Check a bundle and its agents: every fault with file, line and remedy.
 
-    Globs are matched against the shipped, dated lists of models; nobody is asked.
+    Globs are matched against the shipped, dated lists of models; nobody is asked, unless with --refresh.
     """
     loaded: Bundle | None = None
+    lists: Lists | None = None
+    outcomes: list[Outcome] = []
     try:
         loaded = load_bundle(bundle)
-        faults = [*loaded.problems, *lint(loaded, shipped_catalogues(), provider_names())]
-        faults += [fault for agent in loaded.agents.values() for fault in template_faults(agent)]
+        lists = live_lists(loaded) if refresh else shipped_lists(loaded)
+        faults = [*loaded.problems, *lint(loaded, lists.catalogues, provider_names())]
+        for agent in loaded.agents.values():
+            faults += [*template_faults(agent), *undefined_variables(agent, loaded.vars)]
+        outcomes = run_tests(loaded, lists.offers()) if routes else []
+        faults += [outcome.fault for outcome in outcomes if outcome.fault is not None]
     except DeclarationError as error:
         faults = list(error.faults)
     faults = sorted(set(faults))
-    errors, warnings = (sum(fault.level == level for fault in faults) for level in ("error", "warning"))
+    number = {level: sum(fault.level == level for fault in faults) for level in ("error", "warning", "note")}
+    ok = not number["error"] and not (strict and number["warning"])
+    summary = _summary(loaded, number, lists, outcomes)
     if json:
-        as_json({"faults": jsonable(faults), "summary": _summary(loaded, faults), "ok": not errors and not (strict and warnings)})
+        as_json({**_as_json(loaded, lists, outcomes, faults), "counts": number, "summary": summary, "ok": ok})
     else:
         for fault in faults:
-            typer.echo(str(fault) if fault.level == "error" else f"{fault} ({fault.level})")
-        typer.echo(_summary(loaded, faults))
-    if errors or (strict and warnings):
+            typer.echo(_line(fault))
+        for listing in lists.unasked if lists else ():
+            typer.echo(str(listing))
+        typer.echo(summary)
+    if not ok:
         raise typer.Exit(FAULTS)
 
 
@@ -56,22 +72,41 @@ def provider_names() -> dict[str, str]:
     return {**{id: id for id in table.rows()}, **aliases()}
 
 
-def shipped_catalogues() -> dict[str, Catalogue]:
-    """The shipped lists, by provider."""
-    return {id: Catalogue(id, snapshot_models(id), simulated=True) for id in snapshot_providers()}
+def _line(fault: Fault) -> str:
+    """The fault, its level where it is no error, and its rule where it has one of its own."""
+    level = "" if fault.level == "error" else f" ({fault.level})"
+    return f"{fault}{level}{'' if fault.rule == 'declaration' else f' [{fault.rule}]'}"
 
 
-def _summary(bundle: Bundle | None, faults: list[Fault]) -> str:
-    counts = ", ".join(
-        f"{number} {level}{'' if number == 1 else 's'}"
-        for level in ("error", "warning", "note")
-        for number in [sum(fault.level == level for fault in faults)]
-    )
+def _as_json(bundle: Bundle | None, lists: Lists | None, outcomes: list[Outcome], faults: list[Fault]) -> dict[str, Any]:
+    return {
+        "bundle": bundle.name if bundle else None,
+        "faults": jsonable(faults),
+        "lists": jsonable(lists.listings) if lists else [],
+        "routes": [
+            {
+                "name": outcome.test.name,
+                "agent": outcome.test.agent,
+                "ok": outcome.fault is None,
+                "message": outcome.fault.message if outcome.fault else "",
+                "route": jsonable(outcome.route),
+            }
+            for outcome in outcomes
+        ],
+        "without_preferences": without_preferences(bundle) if bundle else [],
+    }
+
+
+def _summary(bundle: Bundle | None, number: dict[str, int], lists: Lists | None, outcomes: list[Outcome]) -> str:
+    counts = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in number.items())
     if bundle is None:
         return counts
-    silent = without_preferences(bundle)
-    without = f"; without preferences: {', '.join(silent)}" if silent else ""
-    dates = sorted(date for id in snapshot_providers() if (date := snapshot_date(id)))
-    age = f"; globs matched against lists of {dates[0]} to {dates[-1]}" if dates else ""
     agents = "1 agent" if len(bundle.agents) == 1 else f"{len(bundle.agents)} agents"
-    return f"{bundle.name}: {agents}, {len(bundle.tiers)} tiers: {counts}{without}{age}"
+    said = [f"{bundle.name}: {agents}, {len(bundle.tiers)} tiers: {counts}"]
+    if outcomes:
+        said.append(f"{sum(outcome.fault is None for outcome in outcomes)} of {len(outcomes)} route tests hold")
+    silent = without_preferences(bundle)
+    if silent:
+        said.append(f"without preferences: {', '.join(silent)}")
+    age = lists.told(date.today()) if lists else ""
+    return "; ".join([*said, *([age] if age else [])])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from bundle_loader.cli.hosting import choice, opened, with_host
+from bundle_loader.cli.layers import flowchart, tree
 from bundle_loader.cli.options import (
     BundleOption,
     FaultOption,
@@ -23,31 +25,28 @@ from bundle_loader.cli.options import (
     TierOption,
 )
 from bundle_loader.cli.output import as_json, jsonable
-from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.laid import overlaps
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
 from bundle_loader.routing.candidate import Route
-from bundle_loader.routing.explain import origins
-from bundle_loader.routing.request import DecidedBy
+from bundle_loader.routing.explain import Verdict, label_of, origins, verdicts
+from bundle_loader.routing.request import make_request
+from bundle_loader.sources.load import load_bundle
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 PARTS = ("agent", "route")
-
-RULES = {
-    DecidedBy.CALLER: "the caller: preferences, model, tier, role or profile",
-    DecidedBy.STEP: "the recipe step",
-    DecidedBy.PIN: "a pin in settings",
-    DecidedBy.AGENT: "the agent, as the most derived layer left it",
-    DecidedBy.BUNDLE: "the bundle's default tier",
-    DecidedBy.PARENT: "the parent's model",
-}
+LAYERS = "bundle"
 
 
 @app.command()
 def explain(
-    what: Annotated[list[str], typer.Argument(metavar="[agent|route] NAME", help="An agent; before it, which part.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="WHAT", help="NAME of an agent; agent NAME or route NAME for one part of it; bundle [NAME]."),
+    ],
     bundle: BundleOption = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="The bundle as a Mermaid flowchart.")] = False,
     prefer: PreferOption = None,
     provider: ProviderOption = None,
     model: ModelOption = None,
@@ -61,45 +60,26 @@ def explain(
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show who decided what: an agent's fields, its route, every rejection."""
+    """Show who decided what: a bundle's layers, an agent's fields, its route, every rejection.
+
+    An agent that is called 'bundle' is explained by 'agent bundle'.
+    """
+    if what[0] == LAYERS and len(what) <= 2:
+        _explain_bundle(_named(bundle, what[1:]), mermaid, json)
+        return
+    if mermaid:
+        raise typer.BadParameter("--mermaid draws 'explain bundle'", param_hint="--mermaid")
     parts, name = _what(what)
-    host = opened(bundle, simulate, fault, ledger)
-    agent = host.bundle.agent(name)
-    fields = origins(host.bundle, agent.name) if "agent" in parts else []
     said = choice(
         preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
     )
-    route: Route | None = None
-    unrouted = ""
-    if "route" in parts:
+    _explain_agent(opened(bundle, simulate, fault, ledger), name, parts, said, json)
 
-        async def ask(host: Host) -> Route:
-            return await host.route(agent.name, **said)
 
-        try:
-            route = with_host(host, ask)
-        except RequestError as error:
-            if len(parts) == 1:
-                raise
-            unrouted = str(error)
-    if json:
-        as_json(
-            {
-                "agent": agent.name,
-                "layers": host.bundle.layers,
-                "fields": jsonable(fields),
-                "route": jsonable(route),
-                "unrouted": unrouted,
-            }
-        )
-        return
-    if "agent" in parts:
-        _print_agent(host.bundle, agent.name, agent.slot, [str(field) for field in fields])
-    if route is not None:
-        typer.echo(f"rule {route.decided_by.number}: {RULES[route.decided_by]}")
-        typer.echo(str(route))
-    if unrouted:
-        typer.echo(unrouted)
+def _named(option: str | None, words: list[str]) -> str | None:
+    if option is not None and words:
+        raise typer.BadParameter("name the bundle once: 'explain bundle NAME', or --bundle NAME", param_hint="--bundle")
+    return words[0] if words else option
 
 
 def _what(words: list[str]) -> tuple[tuple[str, ...], str]:
@@ -107,12 +87,65 @@ def _what(words: list[str]) -> tuple[tuple[str, ...], str]:
         return (words[0],), words[1]
     if len(words) == 1:
         return PARTS, words[0]
-    raise typer.BadParameter(f"write an agent, or one of {', '.join(PARTS)} and an agent", param_hint="NAME")
+    raise typer.BadParameter(f"write an agent, one of {', '.join(PARTS)} and an agent, or {LAYERS}", param_hint="NAME")
 
 
-def _print_agent(bundle: Bundle, name: str, slot: str | None, fields: list[str]) -> None:
-    typer.echo(f"agent {name}, of the bundles {', then '.join(bundle.layers)}")
-    for field in fields:
-        typer.echo(f"  {field}")
-    said = {"role": "its model_role decides", "list": "its provider_preferences decide", "tier": "its tier decides"}
-    typer.echo(f"  slot: {said.get(slot or '', 'it says nothing about models')}")
+def _explain_bundle(name: str | None, mermaid: bool, json: bool) -> None:
+    loaded = load_bundle(name)
+    over = overlaps(loaded.laid)
+    if json:
+        chart = {"mermaid": flowchart(loaded.laid)} if mermaid else {}
+        as_json({"bundle": loaded.name, "layers": jsonable(loaded.laid), "overlaps": jsonable(over), **chart})
+        return
+    if mermaid:
+        typer.echo(flowchart(loaded.laid))
+        return
+    for line in tree(loaded.laid):
+        typer.echo(line)
+    typer.echo(f"laid in this order, each over those before: {', '.join(loaded.layers)}")
+    for overlap in over:
+        typer.echo(f"  {overlap}")
+
+
+def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, Any], json: bool) -> None:
+    agent = host.bundle.agent(name)
+    label = label_of(host.bundle, agent)
+    fields = origins(host.bundle, label) if "agent" in parts else []
+    route: Route | None = None
+    found: tuple[Verdict, ...] = ()
+    unrouted = ""
+
+    async def ask(host: Host) -> Route:
+        return await host.route(label, **said)
+
+    try:
+        found = verdicts(host.bundle, make_request(agent, **said))
+        route = with_host(host, ask) if "route" in parts else None
+    except RequestError as error:
+        if "agent" not in parts:
+            raise
+        unrouted = str(error)
+    if json:
+        as_json(
+            {
+                "agent": label,
+                "layers": host.bundle.layers,
+                "fields": jsonable(fields),
+                "decides": jsonable(found),
+                "route": jsonable(route),
+                "unrouted": unrouted,
+            }
+        )
+        return
+    if "agent" in parts:
+        typer.echo(f"agent {label}, of the bundles {', then '.join(host.bundle.layers)}")
+        for field in fields:
+            typer.echo(f"  {field}")
+    if found:
+        typer.echo("who decides, the first that speaks:")
+        for verdict in found:
+            typer.echo(f"{'->' if verdict.decides else '  '} {verdict}")
+    if route is not None:
+        typer.echo(str(route))
+    if unrouted:
+        typer.echo(unrouted)

@@ -29,12 +29,14 @@ NO_ANSWER: Final = 4
 STOPPED: Final = 130
 
 COMMANDS: Final = {
+    "init": "Write a small bundle to start from.",
     "check": "Check a bundle and its agents: every fault with file, line and remedy.",
     "agents": "List the agents of a bundle, their tiers and what they prefer.",
     "models": "List the models that providers offer now.",
     "resolve": "Show which model an agent, or a provider/glob, means now.",
-    "explain": "Show who decided what: an agent's fields, its route, every rejection.",
+    "explain": "Show who decided what: a bundle's layers, an agent's fields, its route, every rejection.",
     "delegate": "Have an agent do some work.",
+    "schema": "Print the JSON Schema of a kind of file, for editors.",
     "verify": "Check that the shipped agents end on the models of their tiers.",
     "ledger": "Show what was delegated, by whom it was answered and what it cost.",
 }

@@ -49,8 +49,9 @@ def verify(
     """Check that the shipped agents end on the models of their tiers.
 
     Without --live the agents are delegated to a simulated provider that lists what Anthropic listed on 20 February 2026.
+    Settings are left out.
     """
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, settings=())
     rows = _live(loaded, session_model) if live else _recorded(loaded)
     correct = sum(row.correct for row in rows)
     errors = sum(bool(row.error) for row in rows)

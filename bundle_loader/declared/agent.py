@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from bundle_loader.declared.context import ContextFile
 from bundle_loader.declared.preference import Preference, WrittenPreferences, check_config
 from bundle_loader.declared.written import CoreMap, Duration, Final, Written, one_or_many
 
@@ -128,6 +129,8 @@ class Agent(Final):
     """The body as written."""
     template: bool = True
     """False: the body is taken literally (other tools' files)."""
+    files: tuple[ContextFile, ...] = ()
+    """What the body mentions, and what those files mention, each once."""
     parent_instruction: Agent | None = Field(default=None, repr=False)
     """The agent whose text `{{ base }}` inserts."""
     form: str = "own"

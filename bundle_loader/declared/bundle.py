@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 from pydantic import Field, PrivateAttr
 
 from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.context import ContextPart
+from bundle_loader.declared.laid import Laid
+from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference
-from bundle_loader.declared.tables import ProviderSettings
+from bundle_loader.declared.tables import ProviderSettings, RouteTest
 from bundle_loader.declared.tree import Mapping as Tree
 from bundle_loader.declared.written import Final
 from bundle_loader.errors import DeclarationError, Fault, RequestError, did_you_mean
@@ -55,16 +58,28 @@ class Bundle(Final):
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(default_factory=dict)
     context: str = ""
-    """Text for the front of the host's own system prompt."""
+    """Text for the front of the host's own system prompt: each bundle's included files and text, mentions expanded."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Keys that are read and kept but not acted on."""
+    pins: dict[str, Pin] = Field(default_factory=dict)
+    """Agent -> the list that settings pin it to."""
+    mandates: dict[str, Pin] = Field(default_factory=dict)
+    """Agent -> the list outside of which the organisation lets nobody choose for it."""
+    provider_order: tuple[str, ...] = ()
+    """The providers that settings want first, in order."""
+    settings_default: str | None = None
+    """The tier that settings give to whoever inherits from nobody."""
+    tests: tuple[RouteTest, ...] = ()
+    """What its routes must come to; the n-th stands at `tests[n]` of `header`."""
     layers: tuple[str, ...] = ()
     """Names of the bundles it is made of, in the order in which they were laid."""
 
     _problems: tuple[Fault, ...] = PrivateAttr(default=())
     _broken: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
     _contributions: dict[str, list[Contribution]] = PrivateAttr(default_factory=dict)
+    _context_parts: tuple[ContextPart, ...] = PrivateAttr(default=())
     _header: Tree | None = PrivateAttr(default=None)
+    _laid: tuple[Laid, ...] = PrivateAttr(default=())
     _aliases: dict[str, str] | None = PrivateAttr(default=None)
     _hash: str | None = PrivateAttr(default=None)
 
@@ -86,8 +101,18 @@ class Bundle(Final):
         """The composed headers of its bundle files, with the place of every value."""
         return self._header
 
+    @property
+    def context_parts(self) -> tuple[ContextPart, ...]:
+        """What `context` is made of, and which file each part came from."""
+        return self._context_parts
+
+    @property
+    def laid(self) -> tuple[Laid, ...]:
+        """What each of its layers wrote, in the order in which they were laid."""
+        return self._laid
+
     def contributions(self, agent: str) -> tuple[Contribution, ...]:
-        """Who wrote what about an agent, least derived first."""
+        """Who wrote what about an agent, or about a hidden one (`bundle:agent`), least derived first."""
         return tuple(self._contributions.get(agent, ()))
 
     def agent(self, name: str) -> Agent:

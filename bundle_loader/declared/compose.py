@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import SELF, Bundle, Contribution
+from bundle_loader.declared.context import parts_of, text_of
 from bundle_loader.declared.finish import Finisher
 from bundle_loader.declared.fold import fold, fold_agent
+from bundle_loader.declared.laid import laid
 from bundle_loader.declared.layer import AgentFile, Layer
-from bundle_loader.declared.tables import NOT_IN_FORCE
+from bundle_loader.declared.route_tests import finish_tests
+from bundle_loader.declared.settings import SettingsFile
+from bundle_loader.declared.settled import in_force
+from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle
 from bundle_loader.declared.tree import Mapping, Scalar, core, plain
-from bundle_loader.errors import Fault, did_you_mean
+from bundle_loader.errors import Fault, Hints
 
 
 @dataclass(slots=True)
@@ -22,9 +27,9 @@ class Folded:
 
     name: str
     bundle: str
-    folded: Mapping | None
-    """None: exactly what `source` says."""
     source: AgentFile | None
+    patches: tuple[Mapping, ...] = ()
+    """What is laid over the file, least derived first; without a file the first is the agent itself."""
     contributions: list[Contribution] = field(default_factory=list)
     hidden: bool = False
     """True once a more derived file has replaced it."""
@@ -35,12 +40,15 @@ class Folded:
         return f"{self.bundle}:{self.name}" if self.hidden else self.name
 
     @property
+    def as_written(self) -> bool:
+        """True where it is exactly what its file says."""
+        return self.source is not None and not self.patches
+
+    @property
     def tree(self) -> Mapping:
-        """Everything that was written about the agent, folded."""
-        if self.folded is None:
-            assert self.source is not None
-            self.folded = self.source.tree
-        return self.folded
+        """Everything that was written about the agent, folded anew at each call: thousands of trees would be kept for nothing."""
+        below = [] if self.source is None else [self.source.tree]
+        return reduce(fold_agent, [*below, *self.patches])
 
 
 @dataclass(slots=True)
@@ -56,6 +64,7 @@ class Composition:
     tier_rank: dict[str, int] = field(default_factory=dict)
     broken: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
     """Agents whose own file has faults."""
+    hints: Hints = field(default_factory=Hints)
 
     def find(self, name: str) -> Folded | None:
         """The agent of a name, or of `bundle:agent`, be it hidden or not."""
@@ -75,18 +84,30 @@ class Composition:
         return below.label
 
 
-def compose(layers: SequenceOf[Layer], name: str | None = None, faults: SequenceOf[Fault] = ()) -> Bundle:
+def compose(
+    layers: SequenceOf[Layer],
+    name: str | None = None,
+    faults: SequenceOf[Fault] = (),
+    settings: SequenceOf[SettingsFile] = (),
+    *,
+    trusted: bool = True,
+) -> Bundle:
     """One bundle from `layers`, least derived first; the last gives its name, version and description.
 
-    `faults` are what finding the layers had to say; they are kept with the bundle's own.
+    `faults` are what finding the layers had to say; they are kept with the bundle's own. `settings` are laid over all layers.
+    `trusted` is false where nobody but a stranger's project chose the root bundle: it may not say where providers listen.
     """
     done = Composition()
     for index, layer in enumerate(layers):
-        _lay(done, layer, index, is_root=index == len(layers) - 1)
+        _lay(done, layer, index, is_root=trusted and index == len(layers) - 1)
     root = layers[-1]
-    finisher = Finisher(done.header or root.header, done)
+    for index, file in enumerate(settings, len(layers)):
+        done.faults += file.faults
+        _lay(done, file.layer, index, is_root=True)
+    finisher = Finisher(done.header or root.header, done, _alone(layers, settings))
     agents = _finish_agents(done, finisher)
     hidden = {key: agent for key, folded in done.hidden.items() if (agent := finisher.agent(folded)) is not None}
+    tests, wrong_tests = finish_tests(finisher.written, finisher.header)
     identity = plain(root.header.entries.get("bundle") or Mapping({}, {}, root.file, 1, 1)) or {}
     bundle = Bundle(
         name=name or root.name,
@@ -101,17 +122,27 @@ def compose(layers: SequenceOf[Layer], name: str | None = None, faults: Sequence
         roles=finisher.roles,
         providers=finisher.providers(),
         vars=finisher.vars(),
-        context="\n\n".join(layer.body for layer in layers if layer.body.strip()),
+        context="\n\n".join(text for layer in layers if (text := text_of(layer))),
         extra={key: core(plain(node)) for key, node in finisher.header.entries.items() if key in NOT_IN_FORCE},
         layers=tuple(layer.name for layer in layers),
+        tests=tests,
+        **in_force(settings, finisher, set(done.agents)),
     )
-    done.faults += finisher.faults
+    done.faults += [*finisher.faults, *wrong_tests]
     bundle._problems = tuple(sorted({*faults, *done.faults}))
     broken = {**done.broken, **{key: tuple(found) for key, found in finisher.broken.items()}}
     bundle._broken = {key: value for key, value in broken.items() if key not in agents}
     bundle._header = finisher.header
-    bundle._contributions = {folded.name: folded.contributions for folded in done.agents.values()}
+    bundle._context_parts = tuple(part for layer in layers for part in parts_of(layer))
+    bundle._contributions = {key: folded.contributions for key, folded in (done.hidden | done.agents).items()}
+    bundle._laid = laid(layers)
     return bundle
+
+
+def _alone(layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile]) -> WrittenBundle | None:
+    """What the only layer says, which need not be checked again; a list that removes its own elements is the exception."""
+    written = layers[0].written if len(layers) == 1 and not settings else None
+    return None if written is not None and any(test.remove for test in written.tests or ()) else written
 
 
 def _lay(done: Composition, layer: Layer, index: int, *, is_root: bool) -> None:
@@ -142,7 +173,7 @@ def _without_providers(done: Composition, layer: Layer) -> Mapping:
         return header
     line, column = header.keys["providers"]
     message = "is taken from the root bundle only; write it in the bundle that is loaded"
-    done.faults.append(Fault(layer.file, line, column, "providers", message, "warning"))
+    done.faults.append(Fault(layer.file, line, column, "providers", message, "warning", "not-from-here"))
     entries = {key: value for key, value in header.entries.items() if key != "providers"}
     return Mapping(entries, header.keys, header.file, header.line, header.column)
 
@@ -167,21 +198,23 @@ def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
             return
         still = done.hide(source.name)
         message = f"agent '{source.name}' replaces the one of bundle '{below.bundle}', which '{still}' still reaches"
-        done.faults.append(Fault(source.file, 1, 1, "name", message, "warning"))
+        done.faults.append(Fault(source.file, 1, 1, "name", message, "warning", "agent-replaced"))
     contributions = [
         *(below.contributions if below else ()),
         Contribution(layer.name, source.file, True, partial(_tree_of, source)),
     ]
     done.broken.pop(source.name, None)
-    done.agents[source.name] = Folded(source.name, layer.name, None, source, contributions)
+    done.agents[source.name] = Folded(source.name, layer.name, source, (), contributions)
 
 
 def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scalar) -> None:
     below = done.agents.get(name)
     if isinstance(patch, Scalar):
         if below is None and name not in done.broken:
-            message = f"removes an agent that is not there{did_you_mean(name, list(done.agents))}"
-            done.faults.append(Fault(patch.file, patch.line, patch.column, f"agents.{name}", message, "warning"))
+            message = f"removes an agent that is not there{done.hints.near(name, list(done.agents))}"
+            done.faults.append(
+                Fault(patch.file, patch.line, patch.column, f"agents.{name}", message, "warning", "nothing-to-change")
+            )
         done.agents.pop(name, None)
         done.broken.pop(name, None)
         return
@@ -190,14 +223,14 @@ def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scal
     contribution = Contribution(layer.name, layer.file, False, lambda: patch)
     if below is None:
         if name != SELF and not any(key in patch.entries for key in ("description", "extends")):
-            near = did_you_mean(name, [agent.name for agent in done.agents.values() if agent.source is not None])
+            near = done.hints.near(name, [agent.name for agent in done.agents.values() if agent.source is not None])
             message = f"no agent '{name}' to patch{near}; an agent of its own needs a description"
             level = "error" if near else "warning"
-            done.faults.append(Fault(patch.file, *_place(layer, name), f"agents.{name}", message, level))
-        done.agents[name] = Folded(name, layer.name, patch, None, [contribution])
+            done.faults.append(Fault(patch.file, *_place(layer, name), f"agents.{name}", message, level, "nothing-to-change"))
+        done.agents[name] = Folded(name, layer.name, None, (patch,), [contribution])
         return
-    tree = fold_agent(below.tree, patch)
-    done.agents[name] = Folded(name, below.bundle, tree, below.source, [*below.contributions, contribution])
+    laid_over = (*below.patches, patch)
+    done.agents[name] = Folded(name, below.bundle, below.source, laid_over, [*below.contributions, contribution])
 
 
 def _tree_of(source: AgentFile) -> Mapping:
@@ -222,5 +255,5 @@ def _finish_agents(done: Composition, finisher: Finisher) -> dict[str, Agent]:
             other = alias if alias in agents and alias != agent.name else taken.setdefault(alias, agent.name)
             if other != agent.name:
                 message = f"'{alias}' already reaches agent '{other}'; the alias of '{agent.name}' is not used"
-                done.faults.append(Fault(agent.file, 1, 1, "aliases", message, "warning"))
+                done.faults.append(Fault(agent.file, 1, 1, "aliases", message, "warning", "alias-taken"))
     return agents

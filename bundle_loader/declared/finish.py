@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from bundle_loader.declared.agent import (
     IDENTITY_KEYS,
@@ -22,7 +22,7 @@ from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
 from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null, without_nulls
 from bundle_loader.declared.written import check
-from bundle_loader.errors import Fault, did_you_mean
+from bundle_loader.errors import Fault, Hints
 
 if TYPE_CHECKING:
     from bundle_loader.declared.layer import AgentFile
@@ -41,13 +41,13 @@ class FoldedAgent(Protocol):
         ...
 
     @property
-    def folded(self) -> Mapping | None:
-        """None: exactly what `source` says."""
+    def as_written(self) -> bool:
+        """True where it is exactly what `source` says."""
         ...
 
     @property
     def tree(self) -> Mapping:
-        """Everything that was written about the agent, folded."""
+        """Everything that was written about the agent, folded anew at each call."""
         ...
 
 
@@ -80,27 +80,31 @@ class Composed(Protocol):
 
 
 Preferences: TypeAlias = tuple[Preference, ...]
+NO_TIER: Final = "unknown-tier"
 Slot: TypeAlias = Literal["role", "list", "tier"] | None
 
 
 class Finisher:
     """Makes the final values of one composition; what is wrong across files is collected in `faults`."""
 
-    def __init__(self, header: Mapping, composed: Composed) -> None:
+    def __init__(self, header: Mapping, composed: Composed, written: WrittenBundle | None = None) -> None:
+        """`written` is what `header` says, where that is known already: where it was laid over nothing."""
         self.faults: list[Fault] = []
         self.broken: dict[str, list[Fault]] = {}
         self.header = _pruned(header)
         self.composed = composed
-        self.written = check(WrittenBundle, self.header)[0] or WrittenBundle()
+        self.written = written or check(WrittenBundle, self.header)[0] or WrittenBundle()
         self.tiers: dict[str, Preferences] = {}
         self._pairs: dict[tuple[str, str, bool], Preference] = {}
         self._made: dict[str, Agent | None] = {}
+        self._bases: dict[str, Mapping] = {}
+        self._hints = Hints()
         self._open: list[str] = []
         self._tiers = {name: cell for name, cell in (self.written.tiers or {}).items() if cell is not None}
         for name in self._tiers:
             self._tier(name)
         self.roles = {
-            name: self._list(cell, self._place("roles", name), f"roles.{name}")
+            name: self.listed(cell, self._place("roles", name), f"roles.{name}")
             for name, cell in (self.written.roles or {}).items()
             if cell is not None
         }
@@ -128,12 +132,12 @@ class Finisher:
             self._fault(place(), f"tiers.{name}", f"tiers lead back to themselves: {loop}")
             return ()
         self._open.append(name)
-        found = self._list(self._tiers[name], place, f"tiers.{name}")
+        found = self.listed(self._tiers[name], place, f"tiers.{name}")
         self._open.pop()
         self.tiers[name] = found
         return found
 
-    def _list(
+    def listed(
         self, written: list[WrittenPreference], locate: Callable[[], Node], key: str, faults: list[Fault] | None = None
     ) -> Preferences:
         """A written list as final preferences: pairs as they are, tiers spliced, a left-over `base` refused."""
@@ -146,8 +150,10 @@ class Finisher:
                 if element.tier in self._tiers:
                     found.extend(self._tier(element.tier))
                 else:
-                    near = did_you_mean(element.tier, list(self._tiers))
-                    self._fault(_item(locate(), index), f"{key}[{index}].tier", f"no tier '{element.tier}'{near}", faults)
+                    near = self._hints.near(element.tier, list(self._tiers))
+                    self._fault(
+                        _item(locate(), index), f"{key}[{index}].tier", f"no tier '{element.tier}'{near}", faults, NO_TIER
+                    )
             else:
                 found.append(self._preference(element))
         return tuple(found)
@@ -171,14 +177,15 @@ class Finisher:
         ordered = list(self.written.tier_order or ())
         for name in ordered:
             if name not in self.tiers and node is not None:
-                self._fault(node, "tier_order", f"no tier '{name}'{did_you_mean(name, list(self.tiers))}")
+                self._fault(node, "tier_order", f"no tier '{name}'{self._hints.near(name, list(self.tiers))}", None, NO_TIER)
         return tuple(ordered + [name for name in self.tiers if name not in ordered])
 
     def default(self) -> str | None:
         """The bundle's default tier."""
         name = self.written.default
         if name is not None and name not in self.tiers:
-            self._fault(self.header.entries["default"], "default", f"no tier '{name}'{did_you_mean(name, list(self.tiers))}")
+            near = self._hints.near(name, list(self.tiers))
+            self._fault(self.header.entries["default"], "default", f"no tier '{name}'{near}", None, NO_TIER)
             return None
         return name
 
@@ -186,7 +193,7 @@ class Finisher:
         """Profile -> stage -> list."""
         return {
             name: {
-                stage: self._list(cell, self._place("profiles", name, stage), f"profiles.{name}.{stage}")
+                stage: self.listed(cell, self._place("profiles", name, stage), f"profiles.{name}.{stage}")
                 for stage, cell in stages.items()
                 if cell is not None
             }
@@ -218,15 +225,16 @@ class Finisher:
         faults: list[Fault] = []
         source, parent = folded.source, None
         tree: Mapping | None = None
-        if folded.folded is None and source is not None and source.written is not None and source.written.extends is None:
+        if folded.as_written and source is not None and source.written is not None and source.written.extends is None:
             written: WrittenAgent | None = source.written
-            # ten thousand of them, kept, are what the garbage collector spends its time on
-            source.written = None
         else:
             tree, parent = self._extended(folded, faults, above)
             tree = _pruned(tree)
             written, found = check(WrittenAgent, tree)
             faults += found
+        if source is not None:
+            # ten thousand of them, kept, are what the garbage collector spends its time on
+            source.written = None
         if written is None:
             return self._give_up(folded, faults)
 
@@ -234,7 +242,7 @@ class Finisher:
             return folded.tree if tree is None else tree
 
         lists = [
-            self._list(getattr(written, key) or [], partial(_entry, locate, key), key, faults)
+            self.listed(getattr(written, key) or [], partial(_entry, locate, key), key, faults)
             for key in ("provider_preferences", "content_fallback")
         ]
         rank = self.composed.rank.get(source.file if tree is None and source is not None else _slot_file(locate()), -1)
@@ -267,13 +275,13 @@ class Finisher:
             fields["tools"] = tuple(written.tools)
         body = source.document.body if source else ""
         if parent is not None and not body:
-            for key in ("instruction", "template", "parent_instruction", "file", "body_line"):
+            for key in ("instruction", "template", "files", "parent_instruction", "file", "body_line"):
                 fields[key] = getattr(parent, key)
         else:
             fields["instruction"] = body
             fields["parent_instruction"] = parent
             if source is not None:
-                fields["template"] = source.form == "own"
+                fields["template"], fields["files"] = source.form == "own", source.files
                 fields["file"], fields["body_line"] = source.file, source.document.body_line
         if source is not None:
             fields["form"], fields["extra"] = source.form, source.extra
@@ -286,26 +294,29 @@ class Finisher:
 
     def _extended(self, folded: FoldedAgent, faults: list[Fault], above: tuple[str, ...]) -> tuple[Mapping, Agent | None]:
         """The agent's tree laid over the tree of the agent that it extends, and that agent finished."""
-        node = folded.tree.entries.get("extends")
+        own = self._bases.get(folded.label) or folded.tree
+        if above:
+            self._bases[folded.label] = own
+        node = own.entries.get("extends")
         if not isinstance(node, Scalar) or node.is_null:
-            return folded.tree, None
+            return own, None
         chain = (*above, folded.label)
         base = self.composed.find(node.text)
         if base is not None and base.label in chain:
             loop = " -> ".join([*chain[chain.index(base.label) :], base.label])
             self._fault(node, "extends", f"agents extend each other in a loop: {loop}", faults)
-            return folded.tree, None
+            return own, None
         parent = self.agent(base, chain) if base is not None else None
         if base is None or parent is None:
             has_faults = base is not None or node.text.rpartition(":")[2] in self.composed.broken
-            near = did_you_mean(node.text.rpartition(":")[2], list(self.composed.agents))
+            near = self._hints.near(node.text.rpartition(":")[2], list(self.composed.agents))
             message = f"agent '{node.text}' has faults of its own" if has_faults else f"no agent '{node.text}'{near}"
             self._fault(node, "extends", message, faults)
-            return folded.tree, None
+            return own, None
         below, _ = self._extended(base, faults, chain)
         entries = {key: value for key, value in below.entries.items() if key not in IDENTITY_KEYS}
         inherited = Mapping(entries, below.keys, below.file, below.line, below.column)
-        return fold_agent(inherited, folded.tree), parent
+        return fold_agent(inherited, own), parent
 
     def _slot(self, written: WrittenAgent, rank: int, locate: Callable[[], Mapping], faults: list[Fault]) -> Slot:
         """Within one layer: the role if the bundle has a table with it, else the list, else the tier.
@@ -320,13 +331,14 @@ class Finisher:
                 if not has_list or self.composed.tier_rank.get(written.tier, -1) > rank:
                     return "tier"
             elif not has_list:
-                others = f"; the bundle has {', '.join(self.tiers)}" if self.tiers else "; the bundle has no tiers"
-                near = did_you_mean(written.tier, list(self.tiers)) or others
-                self._fault(locate().entries["tier"], "tier", f"no tier '{written.tier}'{near}", faults)
+                others = f"; the bundle has {', '.join(list(self.tiers)[:8])}" if self.tiers else "; the bundle has no tiers"
+                near = self._hints.near(written.tier, list(self.tiers)) or others
+                self._fault(locate().entries["tier"], "tier", f"no tier '{written.tier}'{near}", faults, NO_TIER)
         return "list" if has_list else None
 
-    def _fault(self, node: Node, key: str, message: str, faults: list[Fault] | None = None) -> None:
-        (self.faults if faults is None else faults).append(Fault(node.file, node.line, node.column, key, message))
+    def _fault(self, node: Node, key: str, message: str, faults: list[Fault] | None = None, rule: str = "declaration") -> None:
+        fault = Fault(node.file, node.line, node.column, key, message, rule=rule)
+        (self.faults if faults is None else faults).append(fault)
 
 
 def _slot_file(tree: Mapping) -> str:

@@ -117,7 +117,7 @@ def _identity(node: Node) -> str | None:
 
 def _keyed(lower: Sequence, upper: Sequence) -> Node:
     """Lists of mappings that bear an id, name or module merge by it; `remove: true` removes. Others replace."""
-    if not _is_keyed(upper) or not _is_keyed(lower):
+    if not is_keyed(upper) or not is_keyed(lower):
         return _sealed(upper)
     merged: dict[str | None, Node] = {}
     for item in (*lower.items, *upper.items):
@@ -126,7 +126,8 @@ def _keyed(lower: Sequence, upper: Sequence) -> Node:
     return Sequence(list(merged.values()), upper.file, upper.line, upper.column, lower.sealed)
 
 
-def _is_keyed(node: Sequence) -> bool:
+def is_keyed(node: Sequence) -> bool:
+    """True for a list whose elements all bear an id, name or module."""
     return bool(node.items) and all(_identity(item) is not None for item in node.items)
 
 

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bundle_loader.declared.agent import WrittenAgent
+from bundle_loader.declared.context import ContextFile, ContextPart
 from bundle_loader.declared.formats.amplifier import FORM, is_amplifier, read_amplifier
 from bundle_loader.declared.frontmatter import Document
 from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle, WrittenInclude
@@ -20,7 +21,7 @@ BUNDLE_KEYS = frozenset(WrittenBundle.model_fields) - frozenset(WrittenAgent.mod
 class AgentFile:
     """An agent file that was read; `good` unless it has faults."""
 
-    __slots__ = ("document", "extra", "faults", "form", "good", "name", "written")
+    __slots__ = ("document", "extra", "faults", "files", "form", "good", "name", "written")
 
     def __init__(self, name: str, document: Document, written: WrittenAgent | None, form: str, extra: dict[str, Any]) -> None:
         self.name = name
@@ -30,6 +31,8 @@ class AgentFile:
         """What was checked, until an agent is made of it; from then on the tree has it all."""
         self.form = form
         self.extra = extra
+        self.files: tuple[ContextFile, ...] = ()
+        """What its text mentions."""
         self.faults: list[Fault] = document.faults
 
     @property
@@ -52,9 +55,18 @@ class Layer:
     file: str
     header: Mapping
     body: str
+    body_line: int = 1
+    included: list[ContextPart] = field(default_factory=list)
+    """Files that `context.include` led to and that no layer below has taken in."""
+    mentioned: list[ContextPart] = field(default_factory=list)
+    """Files that the text led to and that nothing before it has taken in."""
     agent_files: list[AgentFile] = field(default_factory=list)
     patches: dict[str, Mapping | Scalar] = field(default_factory=dict)
+    includes: list[str] = field(default_factory=list)
+    """The files of the bundles that it includes, as written."""
     faults: list[Fault] = field(default_factory=list)
+    written: WrittenBundle | None = None
+    """What its header says, checked; None where it has faults."""
 
 
 def read_agent(document: Document) -> AgentFile:
@@ -95,9 +107,10 @@ def read_layer(document: Document) -> Layer:
     stem = PurePosixPath(document.file.replace("\\", "/")).stem
     faults = list(document.faults)
     header = document.header
-    _, found = check_values(WrittenBundle, document.values, lambda: header)
+    written, found = check_values(WrittenBundle, document.values, lambda: header)
     faults += found
-    layer = Layer(_bundle_name(header, stem), document.file, header, document.body, faults=faults)
+    layer = Layer(_bundle_name(header, stem), document.file, header, document.body, document.body_line, faults=faults)
+    layer.written = written
     agents = header.entries.get("agents")
     if isinstance(agents, Mapping):
         for name, node in agents.entries.items():
@@ -111,7 +124,9 @@ def read_layer(document: Document) -> Layer:
     for key in NOT_IN_FORCE:
         if key in header.entries and not is_null(header.entries[key]):
             line, column = header.keys[key]
-            faults.append(Fault(document.file, line, column, key, "is read and kept, but nothing acts on it yet", "note"))
+            faults.append(
+                Fault(document.file, line, column, key, "is read and kept, but nothing acts on it yet", "note", "not-in-force")
+            )
     return layer
 
 

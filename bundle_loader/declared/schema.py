@@ -1,10 +1,12 @@
-"""JSON Schemas of agent and bundle files, generated from the written models, for editors that complete and check."""
+"""JSON Schemas of agent, bundle and settings files, generated from the written models, for editors that complete and check."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from bundle_loader.declared.agent import WrittenAgent
+from bundle_loader.declared.settings import WrittenSettings
 from bundle_loader.declared.tables import WrittenBundle
 
 _TEXT = ["string", "number", "boolean"]
@@ -30,6 +32,11 @@ def bundle_schema() -> dict[str, Any]:
     return schema
 
 
+def settings_schema() -> dict[str, Any]:
+    """The schema of a settings file."""
+    return _schema(WrittenSettings, "A settings file of bundle_loader")
+
+
 def _schema(model: Any, description: str) -> dict[str, Any]:
     made = _as_editors_read(model.model_json_schema())
     element = made["$defs"]["WrittenPreference"]
@@ -53,3 +60,11 @@ def _as_editors_read(node: Any) -> Any:
     if kept.get("type") == "array" and kept.get("items") == {"type": _TEXT}:
         return {"anyOf": [kept, {"type": _TEXT}]}
     return kept
+
+
+SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
+    "agent": agent_schema,
+    "bundle": bundle_schema,
+    "settings": settings_schema,
+}
+"""What is written in a file of its own -> the schema of that file."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from bundle_loader.declared.preference import WrittenPreferences
+from bundle_loader.declared.preference import Preference, WrittenPreferences
 from bundle_loader.declared.tree import core
 from bundle_loader.declared.written import CoreMap, Final, Written, one_or_many
 
@@ -24,6 +24,7 @@ def _map_or_text(value: Any) -> Any:
 
 Cell = Annotated[WrittenPreferences, BeforeValidator(_tier_as_list)]
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+Decider: TypeAlias = Literal["caller", "step", "pin", "agent", "bundle", "parent"]
 
 
 class WrittenIdentity(Written):
@@ -48,6 +49,33 @@ class WrittenInclude(Written):
     include: Texts | None = None
 
 
+class WrittenExpectation(Written):
+    """What a route must come to; what is not said is not looked at."""
+
+    provider: str | None = None
+    model: str | None = None
+    tier: str | None = None
+    decided_by: Decider | None = None
+    rejected: Texts | None = None
+
+
+class WrittenRouteTest(Written):
+    """A question to routing, as a caller may put it, and what must come of it."""
+
+    name: str | None = None
+    remove: bool | None = None
+    agent: str | None = None
+    preferences: WrittenPreferences | None = None
+    provider: str | None = None
+    model: str | None = None
+    tier: str | None = None
+    role: str | None = None
+    profile: str | None = None
+    stage: str | None = None
+    parent: str | None = None
+    expect: WrittenExpectation | None = None
+
+
 class WrittenBundle(Written):
     """Every key that a bundle file may have. Agents are checked one by one, as patches."""
 
@@ -68,9 +96,10 @@ class WrittenBundle(Written):
     policy: Annotated[Any, BeforeValidator(_map_or_text), WithJsonSchema({"type": ["object", "string"]})] = None
     budgets: Any = None
     mcp_servers: CoreMap | None = None
+    tests: list[WrittenRouteTest] | None = None
 
 
-NOT_IN_FORCE = ("tasks", "policy", "budgets", "mcp_servers", "recipes", "context")
+NOT_IN_FORCE = ("tasks", "policy", "budgets", "mcp_servers", "recipes")
 """Keys that are read and kept but that nothing acts on."""
 
 
@@ -80,3 +109,31 @@ class ProviderSettings(Final):
     kind: str | None = None
     base_url: str | None = None
     key_variable: str | None = None
+
+
+class Expectation(Final):
+    """What a route must come to; None and empty are not looked at."""
+
+    provider: str | None = None
+    model: str | None = None
+    """A glob, or an id as the provider lists it or as it stands for."""
+    tier: str | None = None
+    decided_by: Decider | None = None
+    rejected: tuple[str, ...] = ()
+    """`provider/model` as preferred, or a provider, that must be among the rejections."""
+
+
+class RouteTest(Final):
+    """A declared expectation of a route, with what a caller would say for it. `Bundle.header` has its place."""
+
+    agent: str
+    expect: Expectation
+    name: str | None = None
+    preferences: tuple[Preference, ...] | None = None
+    provider: str | None = None
+    model: str | None = None
+    tier: str | None = None
+    role: str | None = None
+    profile: str | None = None
+    stage: str | None = None
+    parent: str | None = None

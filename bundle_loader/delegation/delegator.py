@@ -28,7 +28,7 @@ from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Request, make_request
 from bundle_loader.routing.resolve import Resolver, not_mounted
 from bundle_loader.routing.route import route_selection
-from bundle_loader.routing.select import Selection, select
+from bundle_loader.routing.select import Selection, mandated, select
 
 DEADLINE: Final = 300.0
 SMALL_PROMPT: Final = 64 * 1024
@@ -82,7 +82,7 @@ class Delegator:
         if request.provider is not None and not self.catalogues.mounts(request.provider):
             raise RequestError(not_mounted(request.provider, self.catalogues.ids, self.catalogues.aliases))
         selection = select(self.bundle, request, dict(self.catalogues.aliases))
-        return await self._resolved(selection, request)
+        return await self._resolved(selection, mandated(self.bundle, request))
 
     async def _resolved(self, selection: Selection, request: Request) -> Route:
         offers = await self.catalogues.offers(preference.provider for preference in selection.preferences)
@@ -185,7 +185,7 @@ class Delegator:
         if not agent.content_fallback:
             return ()
         selection = Selection(agent.content_fallback, select(self.bundle, request).decided_by, "content_fallback")
-        return (await self._resolved(selection, request)).candidates
+        return (await self._resolved(selection, mandated(self.bundle, request))).candidates
 
     def _instruction(self, name: str, agent: Agent, given: Mapping[str, Any]) -> str:
         """The agent's text, rendered; kept for a minute where the caller adds no variables."""

@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.context import expand
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean
 
 ALWAYS: Final = ("workdir", "date", "agent")
@@ -23,27 +24,35 @@ _ENVIRONMENT: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, a
 
 
 def render(agent: Agent, variables: Mapping[str, Any]) -> str:
-    """The agent's instruction with `variables` filled in.
+    """The agent's instruction with `variables` filled in and the files that it mentions, each once and taken literally.
 
     Bodies of other tools' files are taken literally. Raises DeclarationError with file, line and every unknown variable.
     """
+    return _rendered(agent, variables, set())
+
+
+def _rendered(agent: Agent, variables: Mapping[str, Any], laid: set[str]) -> str:
+    """As `render`; `laid` are the names of the files that are in the prompt already."""
     if not agent.template:
         return agent.instruction
     values = dict(variables)
     if agent.parent_instruction is not None and "base" in agent.instruction:
-        values["base"] = render(agent.parent_instruction, variables)
+        values["base"] = _rendered(agent.parent_instruction, variables, laid)
     template = _compiled(agent.instruction)
     if isinstance(template, TemplateSyntaxError):
         raise DeclarationError(
             [Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")]
         )
     try:
-        return template.render(values)
+        text = template.render(values)
     except UndefinedError as error:
         raise DeclarationError(_unknown(agent, values, error)) from None
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         message = f"the template cannot be rendered: {error}"
         raise DeclarationError([Fault(agent.file, agent.body_line + _line(error) - 1, 0, "", message)]) from None
+    files = [file for file in agent.files if file.name not in laid]
+    laid.update(file.name for file in files)
+    return expand(text, files)
 
 
 def varies(agent: Agent) -> bool:

@@ -19,6 +19,7 @@ from bundle_loader.errors import (
     AllFailed,
     BrokenAnswer,
     DeadlineExceeded,
+    Forbidden,
     LimitReached,
     NoAnswer,
     NoCandidate,
@@ -31,6 +32,7 @@ from bundle_loader.ledger.meter import CallScope, LedgerMeter
 from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, Outcome
 from bundle_loader.messages import Message, Usage
 from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.gates import FORBIDDEN
 from bundle_loader.routing.price import Price
 
 LEAST_SHARE: Final = 15.0
@@ -106,7 +108,7 @@ class Run:
         self.started, self.began = self.books.clock(), perf_counter()
         try:
             if not self.route.candidates:
-                raise NoCandidate(_nothing(self.base.agent, self.route), rejections=self.route.rejections)
+                raise _nothing(self.base.agent, self.route)
             async with aclosing(self._drive(self.end, show)) as events:
                 async for event in events:
                     yield event
@@ -312,11 +314,15 @@ class Run:
         )
 
 
-def _nothing(agent: str, route: Route) -> str:
+def _nothing(agent: str, route: Route) -> NoCandidate:
+    """The error for a route without candidates, with what would help."""
     message = f"agent '{agent}': none of its preferences can be met (decided by {route.decided_by}: {route.decision})"
-    if any(rejection.reason.startswith(NO_KEY) for rejection in route.rejections):
+    reasons = [rejection.reason for rejection in route.rejections]
+    if reasons and all(reason.startswith(FORBIDDEN) for reason in reasons):
+        return Forbidden(f"{message}; {reasons[0].removeprefix(FORBIDDEN)}", rejections=route.rejections)
+    if any(reason.startswith(NO_KEY) for reason in reasons):
         message += "; set one of the keys below, or try it without any: --simulate, Host(simulate=True)"
-    return message
+    return NoCandidate(message, rejections=route.rejections)
 
 
 def first_limits(timeout: float, idle: float, max_turns: int) -> SpawnLimits:

@@ -120,14 +120,17 @@ class Catalogues:
         self._versions += 1
         simulated = bool(getattr(provider, "simulated", False))
         catalogue = Catalogue(id, models, self._clock(), self._versions, simulated)
-        return Offer(id, catalogue, local=provider.local), self._keep
+        return Offer(id, catalogue, local=provider.local, names=self._names(id)), self._keep
+
+    def _names(self, id: str) -> tuple[str, ...]:
+        return tuple(alias for alias, target in self.aliases.items() if target == id)
 
     def _failed(self, id: str, provider: Provider, failure: ProviderFailure) -> Offer:
         """An older list serves on, and says so; without one the provider is out, with the reason."""
         old = self._offers.get(id)
         if old is not None and old[1].catalogue is not None:
             note = f"{id}: its list of models is an old one, since the newest try failed ({failure})"
-            return Offer(id, old[1].catalogue, local=provider.local, note=note)
+            return Offer(id, old[1].catalogue, local=provider.local, names=self._names(id), note=note)
         if failure.kind is FailureKind.REFUSED and failure.status is None:
             return Offer(id, reason=failure.message, local=provider.local)
         return Offer(id, reason=f"its list of models could not be fetched ({failure})", local=provider.local)

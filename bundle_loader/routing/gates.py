@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.model_names import matches, snapshots_of
 from bundle_loader.routing.offer import Offer
 from bundle_loader.routing.request import Request
 
@@ -45,7 +46,26 @@ def window(request: Request, offer: Offer, model: ModelInfo) -> str | None:
     return None
 
 
-GATES: Final[tuple[Gate, ...]] = (boundary, kind, stage, capability, window)
+def mandate(request: Request, offer: Offer, model: ModelInfo) -> str | None:
+    """What the organisation made mandatory for an agent is never replaced by anybody's choice."""
+    if request.mandate is None:
+        return None
+    names = (offer.provider, *offer.names)
+    allowed = request.mandate.preferences
+    if any(item.provider in names and _means(item.model, model) for item in allowed):
+        return None
+    return f"{FORBIDDEN}{request.mandate.setting} allows only {', '.join(map(str, allowed))}"
+
+
+def _means(written: str, model: ModelInfo) -> bool:
+    """A glob that takes it, its id, its alias, or the undated name of a snapshot."""
+    return any(matches(written, id) for id in (model.id, *model.aliases)) or bool(snapshots_of(written, [model.id]))
+
+
+FORBIDDEN: Final = "forbidden: "
+"""How the reason of a mandate begins."""
+
+GATES: Final[tuple[Gate, ...]] = (boundary, kind, stage, capability, window, mandate)
 """In the order in which they are asked."""
 
 

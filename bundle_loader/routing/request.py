@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypedDict
 from pydantic import ValidationError
 
 from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference, split_pair
 from bundle_loader.errors import RequestError
 
@@ -69,6 +70,8 @@ class Request:
     input_floor: int | None = None
     """The fewest tokens that the first prompt can have."""
     local_only: bool = False
+    mandate: Pin | None = None
+    """The list outside of which the organisation lets nobody choose for this agent."""
 
 
 def make_request(

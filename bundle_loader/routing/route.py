@@ -6,16 +6,16 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.catalogue import ModelInfo
-from bundle_loader.routing.gates import reason_against
+from bundle_loader.routing.gates import FORBIDDEN, reason_against
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import Request
 from bundle_loader.routing.resolve import Resolver
-from bundle_loader.routing.select import Selection, select
+from bundle_loader.routing.select import Selection, mandated, select
 
 
 def route(bundle: Bundle, request: Request, offers: Offers, resolver: Resolver) -> Route:
     """The route for one request over what the providers offer now. Pure: the same values give the same route."""
-    return route_selection(select(bundle, request, dict(offers.aliases)), request, offers, resolver)
+    return route_selection(select(bundle, request, dict(offers.aliases)), mandated(bundle, request), offers, resolver)
 
 
 def route_selection(selection: Selection, request: Request, offers: Offers, resolver: Resolver) -> Route:
@@ -62,6 +62,7 @@ def _admit(
             return _candidate(preference, request, offer, best, model, resolved.stands_for, earlier)
     if best is not None:
         return _candidate(preference, request, offer, best, None, resolved.stands_for, earlier)
+    reasons.sort(key=lambda reason: not reason.startswith(FORBIDDEN))
     shown = "; ".join(reasons[:3])
     return _reject(preference, shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import SELF, Bundle
@@ -29,12 +31,30 @@ def select(bundle: Bundle, request: Request, canonical: dict[str, str] | None = 
 
     `canonical` maps provider aliases to ids, for the caller's bare `provider`.
     """
-    chosen = (
-        _caller(bundle, request) or _agent(bundle, request.agent) or _bundle(bundle, request.agent) or _parent(bundle, request)
-    )
+    chosen = next((said for decide in DECIDERS.values() if (said := decide(bundle, request)) is not None), None)
     if chosen is None:
         raise RequestError(_nobody(bundle, request.agent))
+    inherited = chosen.decided_by is DecidedBy.PARENT and request.parent
+    if request.preferences is None and not inherited and bundle.provider_order:
+        chosen = _reordered(chosen, bundle.provider_order, canonical or {})
     return _filtered(chosen, request.provider, canonical or {})
+
+
+def mandated(bundle: Bundle, request: Request) -> Request:
+    """The request with what the organisation made mandatory for its agent."""
+    mandate = bundle.mandates.get(request.agent.name)
+    return request if mandate is None else replace(request, mandate=mandate)
+
+
+def _reordered(selection: Selection, order: tuple[str, ...], canonical: dict[str, str]) -> Selection:
+    """Settings' order of providers: a stable sort of any list but the caller's own and the parent's route."""
+    wanted = [canonical.get(name, name) for name in order]
+
+    def place(item: Preference) -> int:
+        provider = canonical.get(item.provider, item.provider)
+        return wanted.index(provider) if provider in wanted else len(wanted)
+
+    return replace(selection, preferences=tuple(sorted(selection.preferences, key=place)))
 
 
 def _caller(bundle: Bundle, request: Request) -> Selection | None:
@@ -52,9 +72,17 @@ def _caller(bundle: Bundle, request: Request) -> Selection | None:
     return None
 
 
-def _agent(bundle: Bundle, agent: Agent) -> Selection | None:
+def _pin(bundle: Bundle, request: Request) -> Selection | None:
+    """3. a pin in settings, user before organisation."""
+    pin = bundle.pins.get(request.agent.name)
+    if pin is None:
+        return None
+    return Selection(pin.preferences, DecidedBy.PIN, f"{pin.setting}, {pin.label}", pin.tier)
+
+
+def _agent(bundle: Bundle, request: Request) -> Selection | None:
     """4. the agent, as the most derived layer left it."""
-    by = DecidedBy.AGENT
+    by, agent = DecidedBy.AGENT, request.agent
     if agent.slot == "role":
         role = next(role for role in agent.model_role if role in bundle.roles)
         return Selection(bundle.roles[role], by, f"{agent.name}, role {role}", agent.tier)
@@ -66,8 +94,9 @@ def _agent(bundle: Bundle, agent: Agent) -> Selection | None:
     return None
 
 
-def _bundle(bundle: Bundle, agent: Agent) -> Selection | None:
+def _bundle(bundle: Bundle, request: Request) -> Selection | None:
     """5. the bundle's `default` tier (not for `self`)."""
+    agent = request.agent
     if bundle.default is None or agent.name == SELF:
         return None
     return Selection(
@@ -76,11 +105,25 @@ def _bundle(bundle: Bundle, agent: Agent) -> Selection | None:
 
 
 def _parent(bundle: Bundle, request: Request) -> Selection | None:
-    """6. the parent: its candidate, then the rest of its route."""
-    if not request.parent:
-        return None
-    preferences = tuple(Preference(provider=provider, model=model) for provider, model in request.parent)
-    return Selection(preferences, DecidedBy.PARENT, f"inherits {preferences[0]}", notes=_unmet(bundle, request.agent))
+    """6. the parent: its candidate, then the rest of its route; with no parent the settings' default."""
+    notes = _unmet(bundle, request.agent)
+    if request.parent:
+        preferences = tuple(Preference(provider=provider, model=model) for provider, model in request.parent)
+        return Selection(preferences, DecidedBy.PARENT, f"inherits {preferences[0]}", notes=notes)
+    if bundle.settings_default is not None:
+        tier = bundle.settings_default
+        return Selection(bundle.tier(tier), DecidedBy.PARENT, f"no parent, settings' default tier {tier}", tier, notes)
+    return None
+
+
+DECIDERS: Final[dict[DecidedBy, Callable[[Bundle, Request], Selection | None]]] = {
+    DecidedBy.CALLER: _caller,
+    DecidedBy.PIN: _pin,
+    DecidedBy.AGENT: _agent,
+    DecidedBy.BUNDLE: _bundle,
+    DecidedBy.PARENT: _parent,
+}
+"""Who is asked, in order: what each says, or None. Steps have no source yet."""
 
 
 def _unmet(bundle: Bundle, agent: Agent) -> tuple[str, ...]:

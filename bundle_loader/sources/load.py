@@ -3,43 +3,72 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence as SequenceOf
 from glob import has_magic
-from glob import iglob as iterate_glob
 from pathlib import Path
 
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.compose import compose
 from bundle_loader.declared.frontmatter import Document, read_document, read_yaml_document
 from bundle_loader.declared.layer import Layer, looks_like_bundle, read_agent, read_layer
+from bundle_loader.declared.settings import SettingsFile
 from bundle_loader.declared.tree import Mapping, Scalar, Sequence
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean, nearest
 from bundle_loader.sources.files import SUFFIXES, Reader, real, root_of, shipped_folder
+from bundle_loader.sources.mentions import read_context
+from bundle_loader.sources.patterns import matching
+from bundle_loader.sources.settings import find_settings
 
 DEFAULT_BUNDLE = "foundation"
 
 
-def load_bundle(name_or_path: str | os.PathLike[str] | None = None, *, strict: bool = False) -> Bundle:
+def load_bundle(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    strict: bool = False,
+    settings: SequenceOf[SettingsFile] | None = None,
+) -> Bundle:
     """Load a bundle by shipped name or by path, with all that it includes.
 
     A bare name is looked up in the working directory, then in the `bundles/` of its root, then among the shipped; without
-    a name it is the shipped `foundation`. A path may also name a single agent file, which becomes a bundle of one agent.
+    a name it is the settings' bundle, else the shipped `foundation`. A path may also name a single agent file, which becomes
+    a bundle of one agent.
+
+    `settings` are laid over it: by default those of the organisation, the project and the user that are found from the
+    working directory (`find_settings`); an empty list is none.
 
     An agent file with faults does not stop the others: see `Bundle.problems` and `Bundle.broken`. Raises DeclarationError,
-    with every fault of every file at once, when a bundle file itself has faults, or for any fault at all with `strict`.
+    with every fault of every file at once, when a bundle or settings file itself has faults, or for any fault at all with
+    `strict`.
     """
     loader = _Loader(Reader())
-    path = loader.find_root(os.fspath(name_or_path) if name_or_path is not None else DEFAULT_BUNDLE)
+    settings = find_settings() if settings is None else settings
+    chosen = _default_bundle(settings) if name_or_path is None else None
+    if name_or_path is not None:
+        path = loader.find_root(os.fspath(name_or_path))
+    elif chosen is not None and chosen.written.bundle:
+        path = loader.find_root(chosen.written.bundle, Path(chosen.folder) if chosen.folder else None)
+    else:
+        path = shipped_folder() / "bundles" / f"{DEFAULT_BUNDLE}.md"
     loader.add(path, ())
+    complete = not any(fault.level == "error" for fault in loader.faults)
+    loader.faults += read_context(loader.layers, loader.reader, complete=complete)
     broken = [*loader.faults, *(fault for layer in loader.layers for fault in layer.faults)]
     if any(fault.level == "error" for fault in broken):
         broken += [fault for layer in loader.layers for source in layer.agent_files for fault in source.faults]
+        broken += [fault for file in settings for fault in file.faults]
         raise DeclarationError(sorted({fault for fault in broken if fault.level == "error"}))
-    bundle = compose(loader.layers, faults=loader.faults)
-    bundle_files = {layer.file for layer in loader.layers}
+    bundle = compose(loader.layers, faults=loader.faults, settings=settings, trusted=chosen is None or chosen.trusted)
+    bundle_files = {layer.file for layer in loader.layers} | {file.file for file in settings}
     fatal = [fault for fault in bundle.problems if fault.level == "error" and (strict or fault.file in bundle_files)]
     if fatal:
         raise DeclarationError([fault for fault in bundle.problems if fault.level == "error"])
     return bundle
+
+
+def _default_bundle(settings: SequenceOf[SettingsFile]) -> SettingsFile | None:
+    """The settings that say which bundle whoever names none gets: the most derived."""
+    return next((file for file in reversed(settings) if file.written.bundle), None)
 
 
 class _Loader:
@@ -53,19 +82,19 @@ class _Loader:
 
     # --- finding
 
-    def find_root(self, name: str) -> Path:
-        """The file of the bundle that a caller named."""
+    def find_root(self, name: str, folder: Path | None = None) -> Path:
+        """The file of the bundle that a caller named, or that settings in `folder` name."""
         if not name:
             raise _fault("", 0, 0, "", "the bundle has no name; give a name or a path")
         if _is_bare(name):
-            found = self._bare(name, self.reader.here)
+            found = self._bare(name, folder or self.reader.here)
             if found is not None:
                 return found
             known = sorted(path.stem for path in (shipped_folder() / "bundles").iterdir() if path.suffix in SUFFIXES)
             near = did_you_mean(name, known) or f"; shipped are {', '.join(known)}; a path needs a '/' or a suffix such as .md"
             raise _fault(name, 0, 0, "", f"no bundle of that name{near}")
         try:
-            path = Path(name).expanduser()
+            path = (folder or Path()) / Path(name).expanduser()
         except RuntimeError as error:
             raise _fault(name, 0, 0, "", f"cannot be found: {error}") from None
         if path.is_dir():
@@ -90,7 +119,7 @@ class _Loader:
         ]
         if len(found) > 1:
             message = f"bundle '{name}' shadows {', '.join(self.reader.shown(path) for path in found[1:])}"
-            self.faults.append(Fault(self.reader.shown(found[0]), 1, 1, "", message, "warning"))
+            self.faults.append(Fault(self.reader.shown(found[0]), 1, 1, "", message, "warning", "shadowed-bundle"))
         return real(found[0]) if found else None
 
     # --- laying
@@ -130,9 +159,10 @@ class _Loader:
             here = self.order.get(found)
             if here is None:
                 continue
+            layer.includes.append(self.reader.shown(found))
             if last is not None and here < last[0]:
                 message = f"'{target}' is written after '{last[1]}', but inclusion lays it before, so '{last[1]}' overrides it"
-                self.faults.append(Fault(*place, "includes", message, "warning"))
+                self.faults.append(Fault(*place, "includes", message, "warning", "include-order"))
             else:
                 last = here, target
 
@@ -187,28 +217,33 @@ class _Loader:
         include = agents.entries.get("include") if isinstance(agents, Mapping) else None
         root = root_of(path)
         seen: set[str] = set()
+        folders: dict[str, bool] = {}
         for pattern, place in _texts(include):
             bundles = {str(laid) for laid in self.laid}
-            matched = sorted(name for name in _matching(pattern, path.parent) if name not in bundles)
+            named, outside = matching(pattern, path.parent, root)
+            matched = [name for name in named if name.endswith(".md") and name not in bundles]
+            outside += [name for name in matched if not self._inside(name, root, folders)]
+            if outside:
+                which = f": {self.reader.shown(outside[0])}" if os.path.isfile(outside[0]) and os.path.islink(outside[0]) else ""
+                self.faults.append(Fault(*place, "agents.include", f"'{pattern}'{which} {_leaves(root, self.reader)}"))
+                continue
             if not matched:
-                self.faults.append(
-                    Fault(
-                        *place, "agents.include", f"'{pattern}' matches no file", "error" if not has_magic(pattern) else "warning"
-                    )
-                )
-            folders: dict[str, bool] = {}
+                level = "warning" if has_magic(pattern) else "error"
+                message = f"'{pattern}' matches no file"
+                self.faults.append(Fault(*place, "agents.include", message, level, "include-matches-nothing"))
             for name in matched:
-                folder = os.path.dirname(name)
-                if folder not in folders:
-                    folders[folder] = real(folder).is_relative_to(root)
-                inside = real(name).is_relative_to(root) if os.path.islink(name) else folders[folder]
-                if not inside:
-                    which = f": {self.reader.shown(name)}" if os.path.islink(name) else ""
-                    self.faults.append(Fault(*place, "agents.include", f"'{pattern}'{which} {_leaves(root, self.reader)}"))
-                    break
                 if name not in seen:
                     seen.add(name)
                     self._agent(layer, name)
+
+    def _inside(self, name: str, root: Path, folders: dict[str, bool]) -> bool:
+        """Whether a file lies below the root, links followed; `folders` keeps what is known of its folder."""
+        if os.path.islink(name):
+            return real(name).is_relative_to(root)
+        folder = os.path.dirname(name)
+        if folder not in folders:
+            folders[folder] = real(folder).is_relative_to(root)
+        return folders[folder]
 
     def _agent(self, layer: Layer, path: str) -> None:
         shown = self.reader.shown(path)
@@ -235,12 +270,6 @@ def _texts(node: object) -> list[tuple[str, tuple[str, int, int]]]:
     """Texts of a list (or a single one), each with its place."""
     items = node.items if isinstance(node, Sequence) else [node]
     return [(item.text, (item.file, item.line, item.column)) for item in items if isinstance(item, Scalar) and not item.is_null]
-
-
-def _matching(pattern: str, folder: Path) -> list[str]:
-    """Files that a pattern names, as normalised paths; hidden files and folders are left out."""
-    found = iterate_glob(os.path.join(folder, pattern), recursive=True)
-    return [os.path.normpath(name) for name in found if name.endswith(".md") and os.path.isfile(name)]
 
 
 def _is_bare(name: str) -> bool:

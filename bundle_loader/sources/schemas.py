@@ -6,15 +6,14 @@ import json
 import sys
 from pathlib import Path
 
-from bundle_loader.declared.schema import agent_schema, bundle_schema
+from bundle_loader.declared.schema import SCHEMAS
 
 FOLDER = Path(__file__).resolve().parent.parent / "declared" / "schemas"
 
 
 def texts() -> dict[Path, str]:
     """Each shipped schema file and what it should hold."""
-    made = {"agent": agent_schema(), "bundle": bundle_schema()}
-    return {FOLDER / f"{name}.json": json.dumps(schema, indent=2) + "\n" for name, schema in made.items()}
+    return {FOLDER / f"{name}.json": json.dumps(schema(), indent=2) + "\n" for name, schema in SCHEMAS.items()}
 
 
 def main(arguments: list[str]) -> int:

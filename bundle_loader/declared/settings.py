@@ -1,0 +1,126 @@
+"""Settings as written and as they act: tiers laid over a bundle's, pins of agents, the order of providers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bundle_loader.declared.frontmatter import Document
+from bundle_loader.declared.layer import Layer
+from bundle_loader.declared.preference import WrittenPreferences
+from bundle_loader.declared.tables import Cell, WrittenProvider
+from bundle_loader.declared.tree import Mapping
+from bundle_loader.declared.written import CoreMap, Written, check, one_or_many
+from bundle_loader.errors import Fault
+
+Origin: TypeAlias = Literal["organisation", "project", "user"]
+ORIGINS: Final[tuple[Origin, ...]] = ("organisation", "project", "user")
+"""Least derived first: what stands later overrides."""
+
+LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers")
+"""Keys that are laid over the bundle's own, as one more layer."""
+
+Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+
+
+class WrittenPin(Written):
+    """Which list an agent follows, whatever its file says."""
+
+    tier: str | None = None
+    provider_preferences: WrittenPreferences | None = None
+    model_role: Texts | None = None
+    mandatory: bool | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> WrittenPin:
+        said = [key for key in ("tier", "provider_preferences", "model_role") if getattr(self, key)]
+        if len(said) != 1:
+            raise ValueError("a pin has one of tier, provider_preferences and model_role")
+        return self
+
+
+class WrittenTrust(Written):
+    """What a user trusts beyond his own settings."""
+
+    folders: Texts | None = None
+
+    @model_validator(mode="after")
+    def _whole_paths(self) -> WrittenTrust:
+        if any(not folder.startswith(("/", "~")) and folder[1:3] not in (":\\", ":/") for folder in self.folders or ()):
+            raise ValueError("write whole paths, such as /srv/project or ~/project: another would be trusted anywhere")
+        return self
+
+
+class WrittenSettings(Written):
+    """Every key that a settings file may have."""
+
+    format: Annotated[str, Field(pattern=r"^1$")] | None = None
+    bundle: str | None = None
+    default: str | None = None
+    tiers: dict[str, WrittenPreferences | None] | None = None
+    tier_order: Texts | None = None
+    profiles: dict[str, dict[str, Cell | None] | None] | None = None
+    provider_order: Texts | None = None
+    agents: dict[str, WrittenPin | None] | None = None
+    providers: dict[str, WrittenProvider | None] | None = None
+    vars: CoreMap | None = None
+    trust: WrittenTrust | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """One settings file that was read."""
+
+    origin: Origin
+    file: str
+    tree: Mapping
+    written: WrittenSettings
+    faults: tuple[Fault, ...]
+    folder: str = ""
+    """Where the file lies; relative paths of it begin there."""
+    trusted: bool = True
+    """False for a project that the user's settings do not name."""
+
+    @property
+    def layer(self) -> Layer:
+        """What is laid over the bundle's own keys."""
+        entries = {key: node for key, node in self.tree.entries.items() if key in LAID}
+        header = Mapping(entries, self.tree.keys, self.tree.file, self.tree.line, self.tree.column)
+        return Layer(f"{self.origin} settings", self.file, header, "")
+
+    def place(self, *path: str) -> str:
+        """`agents.git-ops in the organisation's settings (FILE:LINE)`."""
+        line = self.tree.line
+        node: Any = self.tree
+        for step in path:
+            if isinstance(node, Mapping) and step in node.entries:
+                line = node.keys[step][0]
+                node = node.entries[step]
+        return f"{'.'.join(path)} in the {self.origin}'s settings ({self.file}:{line})"
+
+
+def read_settings(document: Document, origin: Origin, *, trusted: bool = True, folder: str = "") -> SettingsFile:
+    """A settings file checked, with every fault at its place. What it may not say is left out, with a warning.
+
+    `trusted` is false for a project that the user's settings do not name: it may not say where providers listen, since a
+    cloned repository could have a key sent to a server of its own.
+    """
+    tree = document.header
+    faults = list(document.faults)
+    refused = []
+    if origin == "project" and not trusted and "providers" in tree.entries:
+        refused.append(
+            ("providers", "a project's settings may not say where providers listen, unless 'trust: {folders: [...]}' names it")
+        )
+    if origin != "user" and "trust" in tree.entries:
+        refused.append(("trust", "trust is the user's own to give"))
+    for key, message in refused:
+        faults.append(Fault(document.file, *tree.keys[key], key, f"{message}; it is left out", "warning", "not-from-here"))
+    if refused:
+        gone = {key for key, _ in refused}
+        entries = {key: node for key, node in tree.entries.items() if key not in gone}
+        tree = Mapping(entries, tree.keys, tree.file, tree.line, tree.column)
+    written, found = check(WrittenSettings, tree)
+    return SettingsFile(origin, document.file, tree, written or WrittenSettings(), (*faults, *found), folder, trusted)

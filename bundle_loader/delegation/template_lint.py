@@ -1,0 +1,103 @@
+"""Variables that an agent's body uses and that nobody defines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from jinja2 import TemplateSyntaxError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bundle_loader.declared.agent import Agent
+from bundle_loader.delegation.instruction import ALWAYS
+from bundle_loader.errors import Fault, did_you_mean
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment()
+_NONE: frozenset[str] = frozenset()
+
+
+def undefined_variables(agent: Agent, defined: Iterable[str]) -> list[Fault]:
+    """A note for each variable of the body that is neither always there, nor in `defined`, nor asked after before it is used.
+
+    Bodies that are no templates, or wrong ones, have none.
+    """
+    if not agent.template:
+        return []
+    try:
+        parsed = _ENVIRONMENT.parse(agent.instruction)
+    except TemplateSyntaxError:
+        return []
+    known = {*ALWAYS, *defined, *_ENVIRONMENT.globals}
+    if agent.parent_instruction is not None:
+        known.add("base")
+    unknown = meta.find_undeclared_variables(parsed) - known
+    lines: dict[str, int] = {}
+    for name in _unguarded(parsed, frozenset()) if unknown else ():
+        if name.name in unknown:
+            lines.setdefault(name.name, name.lineno)
+    return [
+        Fault(agent.file, agent.body_line + line - 1, 0, "", _message(name, known), "note", "undefined-variable")
+        for name, line in lines.items()
+    ]
+
+
+def _message(name: str, known: Iterable[str]) -> str:
+    if name == "base":
+        return "'{{ base }}' stands for the extended agent's text, and this agent extends none"
+    near = did_you_mean(name, sorted(known))
+    return f"nobody defines '{name}'{near}; write it under 'vars' in the bundle, guard it, or every caller must give it"
+
+
+def _unguarded(node: nodes.Node, safe: frozenset[str]) -> Iterator[nodes.Name]:
+    """Names that are read where nothing has made sure that they are defined."""
+    if isinstance(node, nodes.Name):
+        if node.ctx == "load" and node.name not in safe:
+            yield node
+    elif isinstance(node, (nodes.If, nodes.CondExpr)):
+        yield from _branches(node, safe)
+    elif isinstance(node, (nodes.And, nodes.Or)):
+        yield from _unguarded(node.left, safe)
+        yield from _unguarded(node.right, safe | _proves(node.left, isinstance(node, nodes.And)))
+    else:
+        yield from _sequence(node.iter_child_nodes(exclude=("node",) if _asks_after(node) else ()), safe)
+
+
+def _branches(node: nodes.If | nodes.CondExpr, safe: frozenset[str]) -> Iterator[nodes.Name]:
+    yield from _unguarded(node.test, safe)
+    if isinstance(node, nodes.CondExpr):
+        yield from _unguarded(node.expr1, safe | _proves(node.test, True))
+        if node.expr2 is not None:
+            yield from _unguarded(node.expr2, safe | _proves(node.test, False))
+        return
+    yield from _sequence(node.body, safe | _proves(node.test, True))
+    safe |= _proves(node.test, False)
+    for other in node.elif_:
+        yield from _unguarded(other.test, safe)
+        yield from _sequence(other.body, safe | _proves(other.test, True))
+        safe |= _proves(other.test, False)
+    yield from _sequence(node.else_, safe)
+
+
+def _sequence(body: Iterable[nodes.Node], safe: frozenset[str]) -> Iterator[nodes.Name]:
+    for child in body:
+        yield from _unguarded(child, safe)
+        if isinstance(child, nodes.Assign) and isinstance(child.target, nodes.Name):
+            safe |= {child.target.name}
+
+
+def _asks_after(node: nodes.Node) -> bool:
+    """`x is defined`, `x is undefined`, `x | default(...)`: these read a name that may be undefined."""
+    tests = isinstance(node, nodes.Test) and node.name in ("defined", "undefined")
+    filters = isinstance(node, nodes.Filter) and node.name in ("default", "d")
+    return (tests or filters) and isinstance(getattr(node, "node", None), nodes.Name)
+
+
+def _proves(test: nodes.Node, outcome: bool) -> frozenset[str]:
+    """The names that are defined where `test` came out as `outcome`."""
+    if isinstance(test, nodes.Not):
+        return _proves(test.node, not outcome)
+    if isinstance(test, (nodes.And, nodes.Or)):
+        left, right = _proves(test.left, outcome), _proves(test.right, outcome)
+        return left | right if isinstance(test, nodes.And) is outcome else left & right
+    if isinstance(test, nodes.Test) and isinstance(test.node, nodes.Name) and test.name in ("defined", "undefined"):
+        return frozenset({test.node.name}) if (test.name == "defined") is outcome else _NONE
+    return _NONE

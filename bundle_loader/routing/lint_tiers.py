@@ -1,0 +1,81 @@
+"""Tiers that nobody names, and lists and tables that are empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.tree import position
+from bundle_loader.errors import Fault
+from bundle_loader.routing.lint_places import agent_lists, elements, tables
+
+
+def unused_tiers(bundle: Bundle) -> list[Fault]:
+    """Tiers that the root bundle's own file writes and that no agent, profile, role, default, test or other tier names.
+
+    A tier that was inherited is its author's affair, and a bundle without agents is made to be included.
+    """
+    header = bundle.header
+    if header is None or not bundle.agents:
+        return []
+    places = {name: position(header, ("tiers", name), key=True) for name in bundle.tiers}
+    idle = {name for name in bundle.tiers if position(header, ("tiers", name))[0] == header.file}
+    idle -= {bundle.default} | set(_in_tables(bundle)) | set(_words(bundle.extra))
+    idle -= {agent.tier for agent in (*bundle.agents.values(), *bundle.hidden.values())}
+    idle -= {test.tier for test in bundle.tests}
+    if idle:
+        idle -= set(_in_agents(bundle))
+    message = "no agent, profile, role, default or other tier names this tier; remove it, or name it in a test if callers do"
+    return [Fault(header.file, *places[name][1:], f"tiers.{name}", message, "warning", "unused-tier") for name in sorted(idle)]
+
+
+def empty_lists(bundle: Bundle) -> list[Fault]:
+    """Tiers, roles and cells of profiles that name nothing, profiles without a cell, tiers ordered twice."""
+    header = bundle.header
+    if header is None:
+        return []
+    found: list[tuple[tuple[str, ...], str]] = []
+    found += [(("tiers", name), "the tier") for name, cell in bundle.tiers.items() if not cell]
+    found += [(("roles", name), "the role") for name, cell in bundle.roles.items() if not cell]
+    for name, cells in bundle.profiles.items():
+        found += [(("profiles", name, stage), "the cell") for stage, cell in cells.items() if not cell]
+        found += [(("profiles", name), "the profile")] if not cells else []
+    faults = [
+        Fault(
+            *position(header, path, key=True),
+            ".".join(path),
+            f"{noun} is empty, so nothing could answer; name models or remove it",
+            "warning",
+            "names-nothing",
+        )
+        for path, noun in found
+    ]
+    twice = [name for index, name in enumerate(bundle.tier_order) if name in bundle.tier_order[:index]]
+    for name in dict.fromkeys(twice):
+        message = f"tier '{name}' is ordered twice; the first place counts"
+        faults.append(Fault(*position(header, ("tier_order",)), "tier_order", message, "warning", "names-nothing"))
+    return faults
+
+
+def _in_tables(bundle: Bundle) -> Iterator[str]:
+    for key, node in tables(bundle):
+        yield from (element.written.tier for element in elements(key, node) if element.written.tier)
+
+
+def _in_agents(bundle: Bundle) -> Iterator[str]:
+    for name in bundle.agents:
+        for key, node in agent_lists(bundle, name):
+            yield from (element.written.tier for element in elements(key, node) if element.written.tier)
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Every text in what is kept but not acted on: a task or a policy may name a tier."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
