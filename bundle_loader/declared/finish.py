@@ -20,7 +20,7 @@ from bundle_loader.declared.agent import (
 from bundle_loader.declared.fold import fold_agent, removed
 from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
-from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null, without_nulls
+from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, enclosing, is_null, without_nulls
 from bundle_loader.declared.written import check
 from bundle_loader.errors import Fault, Hints
 
@@ -113,15 +113,7 @@ class Finisher:
 
     def _place(self, *path: str) -> Callable[[], Node]:
         """Where the value at `path` of the header stands; looked up only when a fault needs it."""
-
-        def locate() -> Node:
-            node: Node = self.header
-            for step in path:
-                if isinstance(node, Mapping):
-                    node = node.entries.get(step, node)
-            return node
-
-        return locate
+        return partial(enclosing, self.header, path)
 
     def _tier(self, name: str) -> Preferences:
         if name in self.tiers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,12 +11,11 @@ from bundle_loader.declared.frontmatter import Document
 from bundle_loader.declared.layer import Layer
 from bundle_loader.declared.preference import WrittenPreferences
 from bundle_loader.declared.tables import Cell, WrittenProvider
-from bundle_loader.declared.tree import Mapping
+from bundle_loader.declared.tree import Mapping, position
 from bundle_loader.declared.written import CoreMap, Written, check, one_or_many
 from bundle_loader.errors import Fault
 
 Origin: TypeAlias = Literal["organisation", "project", "user"]
-ORIGINS: Final[tuple[Origin, ...]] = ("organisation", "project", "user")
 """Least derived first: what stands later overrides."""
 
 LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers")
@@ -92,12 +91,7 @@ class SettingsFile:
 
     def place(self, *path: str) -> str:
         """`agents.git-ops in the organisation's settings (FILE:LINE)`."""
-        line = self.tree.line
-        node: Any = self.tree
-        for step in path:
-            if isinstance(node, Mapping) and step in node.entries:
-                line = node.keys[step][0]
-                node = node.entries[step]
+        _, line, _ = position(self.tree, path, key=True)
         return f"{'.'.join(path)} in the {self.origin}'s settings ({self.file}:{line})"
 
 

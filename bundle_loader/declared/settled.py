@@ -9,7 +9,7 @@ from typing import Any
 from bundle_loader.declared.finish import Finisher
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.settings import SettingsFile, WrittenPin
-from bundle_loader.declared.tree import Mapping, Node
+from bundle_loader.declared.tree import enclosing, position
 from bundle_loader.errors import Fault, did_you_mean
 
 _ANYWHERE = ("self",)
@@ -81,18 +81,9 @@ def _pin(file: SettingsFile, finisher: Finisher, name: str, written: WrittenPin)
             return None
         return Pin(preferences=finisher.roles[role], label=f"role {role}", setting=setting)
     path = ("agents", name, "provider_preferences")
-    found = finisher.listed(written.provider_preferences or [], partial(_node, file, path), ".".join(path))
+    found = finisher.listed(written.provider_preferences or [], partial(enclosing, file.tree, path), ".".join(path))
     return Pin(preferences=found, label="its own list", setting=setting) if found else None
 
 
-def _node(file: SettingsFile, path: tuple[str, ...]) -> Node:
-    node: Node = file.tree
-    for step in path:
-        if isinstance(node, Mapping):
-            node = node.entries.get(step, node)
-    return node
-
-
 def _fault(file: SettingsFile, finisher: Finisher, path: tuple[str, ...], message: str, level: str) -> None:
-    node = _node(file, path)
-    finisher.faults.append(Fault(file.file, node.line, node.column, ".".join(path), message, level, "settings"))
+    finisher.faults.append(Fault(*position(file.tree, path), ".".join(path), message, level, "settings"))

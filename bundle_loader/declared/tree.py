@@ -139,6 +139,16 @@ def core_scalar(text: str) -> Any:
     return text
 
 
+def enclosing(root: Node, path: tuple[str, ...]) -> Node:
+    """The value at `path`, or the nearest that encloses where it would be."""
+    node = root
+    for step in path:
+        if not isinstance(node, Mapping) or step not in node.entries:
+            break
+        node = node.entries[step]
+    return node
+
+
 def position(root: Node, path: tuple[str | int, ...], *, key: bool = False) -> tuple[str, int, int]:
     """File, line and column of the value at `path`, or of its key; the nearest enclosing place where it is absent."""
     node: Node = root

@@ -52,7 +52,6 @@ Duration = Annotated[
     BeforeValidator(seconds),
     WithJsonSchema({"type": ["string", "number"], "description": "120s, 2m, 500ms, 1h, or seconds"}),
 ]
-Core = Annotated[Any, BeforeValidator(core_value), WithJsonSchema({})]
 CoreMap = Annotated[dict[str, Any], BeforeValidator(core_value)]
 
 

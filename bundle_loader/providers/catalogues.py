@@ -43,7 +43,6 @@ class Catalogues:
         self._asking: dict[str, asyncio.Task[Offer]] = {}
         self._versions = 0
         self._all: Offers | None = None
-        self._all_until = 0.0
 
     def canonical(self, name: str) -> str:
         """The mounted id that a preference's provider means."""
@@ -78,11 +77,6 @@ class Catalogues:
         now = self._clock()
         ids = dict.fromkeys(map(self.canonical, wanted))
         return [id for id in ids if id in self._mounted and self._expired(id, now)]
-
-    def forget(self) -> None:
-        """Ask again at the next need."""
-        self._offers.clear()
-        self._all = None
 
     def _expired(self, id: str, now: float) -> bool:
         until = self._offers.get(id)
