@@ -101,6 +101,7 @@ class FailureKind(StrEnum):
     UNSUPPORTED = "unsupported"
     WRONG_REQUEST = "wrong request"
     BROKEN = "broken answer"
+    OVER_BUDGET = "over budget"
 
 
 class ProviderFailure(BundleLoaderError):
@@ -135,6 +136,35 @@ class ProviderFailure(BundleLoaderError):
         return f"{self.kind}{status}: {self.message}"
 
 
+class OverBudget(ProviderFailure):
+    """A budget or a rate limit does not let a call be made; nothing was sent. `retry_after` is when it is worth asking again."""
+
+    def __init__(
+        self,
+        provider: str,
+        message: str,
+        *,
+        model: str | None = None,
+        retry_after: float | None = None,
+        budget: str | None = None,
+        left: str | None = None,
+        renews: float | None = None,
+        emergency: str | None = None,
+        own_limit: bool = False,
+    ) -> None:
+        super().__init__(FailureKind.OVER_BUDGET, provider, message, model=model, retry_after=retry_after)
+        self.budget = budget
+        """The budget's id; None where a vendor itself said "too many requests"."""
+        self.left = left
+        """What the budget has left, in words."""
+        self.renews = renews
+        """Epoch seconds at which its window ends; None for one that slides or never ends."""
+        self.emergency = emergency
+        """The tier that takes over."""
+        self.own_limit = own_limit
+        """True for the `max_cost` of the work itself."""
+
+
 class NoAnswer(BundleLoaderError):
     """Nothing answered. `attempts`, `skipped` and `rejections` together hold the reason for every preference."""
 
@@ -162,6 +192,19 @@ class NoCandidate(NoAnswer):
 
 class Forbidden(NoCandidate):
     """Everything that was chosen lies outside of what the organisation's settings allow."""
+
+
+class BudgetRefused(NoAnswer):
+    """Every candidate is over a budget. `budget`, `left` and `renews` are those of the first that refused."""
+
+    def __init__(
+        self, message: str, *, budget: str | None = None, left: str | None = None, renews: float | None = None, **reasons: Any
+    ) -> None:
+        super().__init__(message, **reasons)
+        self.budget = budget
+        self.left = left
+        self.renews = renews
+        """Epoch seconds; None for a window that slides or never ends."""
 
 
 class AllFailed(NoAnswer):

@@ -52,6 +52,13 @@ class FallbackEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetEvent:
+    """A budget has something to say: a threshold was passed, an answer was shortened, a call was held back."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeEvent:
     """A spawner's last word: the answer of the final turn and the model that the provider says gave it."""
 
@@ -60,4 +67,4 @@ class OutcomeEvent:
     finish: Finish
 
 
-Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent | OutcomeEvent
+Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent | BudgetEvent | OutcomeEvent

@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack
@@ -19,17 +21,19 @@ from bundle_loader.delegation.run import Run
 from bundle_loader.delegation.spawner import ProviderSpawner, Spawner
 from bundle_loader.delegation.tools import Tool
 from bundle_loader.errors import RequestError
+from bundle_loader.ledger.budgets import Budgets
 from bundle_loader.ledger.ledger import Ledger
+from bundle_loader.ledger.meter import Priced
 from bundle_loader.ledger.prices import PriceBook
 from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.providers.live import Missing, aliases, live_providers
+from bundle_loader.providers.rates import rate_limits
 from bundle_loader.providers.simulated import simulated_providers
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.offer import Offers
-from bundle_loader.routing.price import Price
 from bundle_loader.routing.request import Choice
 from bundle_loader.sources.home import ledger_file
 from bundle_loader.sources.load import load_bundle
@@ -76,6 +80,8 @@ class Host:
         self.clock = clock
         self._spawner = spawner or ProviderSpawner(self._provider)
         self._prices = PriceBook()
+        self.budgets = Budgets(tuple(self.bundle.budgets.values()), rate_limits(self._mounted, self.bundle.providers))
+        """What may be spent: the bundle's and the settings' budgets, and the providers' rate limits."""
         self._ledger: Ledger | None = None
         self._delegator: Delegator | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,7 +91,7 @@ class Host:
     async def __aenter__(self) -> Host:
         if self._delegator is not None:
             raise RequestError("this host is already open")
-        self._ledger = await asyncio.to_thread(Ledger, self._ledger_path)
+        self._ledger = await asyncio.to_thread(partial(Ledger, self._ledger_path, clock=self.clock))
         self._loop = asyncio.get_running_loop()
         catalogues = Catalogues(self._mounted, clock=self.clock, aliases=aliases())
         self._delegator = Delegator(self.bundle, catalogues, self._spawner, self)
@@ -142,14 +148,19 @@ class Host:
         messages: Sequence[Message | Mapping[str, Any]] = (),
         vars: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        max_turns: int | None = None,
+        max_cost: Decimal | str | float | None = None,
+        tags: Sequence[str] = (),
         **choice: Unpack[Choice],
     ) -> DelegationResult:
         """Have an agent do the work, falling back over its route. The choice is that of `route`.
 
-        `timeout` in seconds covers the whole chain. Raises NoCandidate, AllFailed, Stopped, DeadlineExceeded or
-        LimitReached (all of them NoAnswer, with every reason), DeclarationError and RequestError.
+        `timeout` in seconds covers the whole chain; `max_turns` and `max_cost` (US dollars) replace the agent's own limits;
+        `tags` are words that budgets can be kept by. Raises NoCandidate, BudgetRefused, AllFailed, Stopped,
+        DeadlineExceeded or LimitReached (all of them NoAnswer, with every reason), DeclarationError and RequestError.
         """
-        return await self._open.delegate(agent, _work(text, tools, messages, vars, timeout), **choice)
+        work = _work(text, tools, messages, vars, timeout, max_turns, max_cost, tags)
+        return await self._open.delegate(agent, work, **choice)
 
     async def stream(
         self,
@@ -160,6 +171,9 @@ class Host:
         messages: Sequence[Message | Mapping[str, Any]] = (),
         vars: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        max_turns: int | None = None,
+        max_cost: Decimal | str | float | None = None,
+        tags: Sequence[str] = (),
         **choice: Unpack[Choice],
     ) -> AsyncGenerator[StreamEvent, None]:
         """As `delegate`, yielding events as they happen; the last is a `DoneEvent` with the result.
@@ -167,13 +181,14 @@ class Host:
         Once text of a turn was yielded, its breaking raises BrokenAnswer with that text, unless the agent says
         `on_broken_stream: continue`.
         """
-        async with aclosing(self._open.stream(agent, _work(text, tools, messages, vars, timeout), **choice)) as events:
+        work = _work(text, tools, messages, vars, timeout, max_turns, max_cost, tags)
+        async with aclosing(self._open.stream(agent, work, **choice)) as events:
             async for event in events:
                 yield event
 
     async def prepare(self, agent: str, text: str, **given: Any) -> Run:
         """What `delegate` would do: the rendered prompt, tools and route. Nothing is sent."""
-        names = ("tools", "messages", "vars", "timeout")
+        names = ("tools", "messages", "vars", "timeout", "max_turns", "max_cost", "tags")
         work = _work(text, *(given.pop(name, None) for name in names))
         return await self._open.prepare(agent, work, **given)
 
@@ -183,8 +198,13 @@ class Host:
 
     # --- what the delegator asks of it
 
-    def price(self, candidate: Candidate, answered: str | None) -> Price | None:
-        """The price of what answered, else of what was asked; None where nobody knows it."""
+    @property
+    def local(self) -> tuple[str, ...]:
+        """The mounted providers that run on this machine or its private network."""
+        return tuple(id for id, provider in self._mounted.items() if not isinstance(provider, Missing) and provider.local)
+
+    def price(self, candidate: Candidate, answered: str | None) -> Priced:
+        """The price of what answered, else of what was asked, and who says so."""
         settings = self.bundle.providers.get(candidate.provider)
         row = table.row(candidate.provider) or (table.row(settings.kind) if settings and settings.kind else None)
         source = row.prices if row is not None and row.prices else candidate.provider
@@ -192,7 +212,8 @@ class Host:
         found = (
             self._prices.price(source, answered, self.clock(), local=local) if answered and answered != candidate.model else None
         )
-        return found or self._prices.price(source, candidate.model, self.clock(), local=local)
+        found = found or self._prices.price(source, candidate.model, self.clock(), local=local)
+        return Priced(found, None if found is None else "free" if local else "public")
 
     def _provider(self, id: str) -> Provider:
         provider = self._mounted[id]
@@ -206,5 +227,21 @@ def _work(
     messages: Sequence[Message | Mapping[str, Any]] | None,
     vars: Mapping[str, Any] | None,
     timeout: float | None,
+    max_turns: int | None,
+    max_cost: Decimal | str | float | None,
+    tags: Sequence[str] | None,
 ) -> Work:
-    return Work(text, tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout)
+    if isinstance(tags, str):
+        raise RequestError(f"tags is a list of words; write tags=['{tags}']")
+    given = tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout
+    return Work(text, *given, max_turns, None if max_cost is None else _dollars(max_cost), tuple(tags or ()))
+
+
+def _dollars(value: Decimal | str | float) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise RequestError(f"max_cost is an amount of US dollars such as 0.05, not {value!r}")
+    return amount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 
@@ -114,6 +115,18 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class VendorLimit:
+    """What a vendor says, beside an answer, of how much it still allows."""
+
+    unit: Literal["requests", "tokens"]
+    limit: int | None
+    """For a minute; None where the vendor does not say, or means another length of time."""
+    remaining: int | None
+    reset: float | None
+    """Seconds until all of it is there again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One finished answer of a model: the last thing a provider's stream gives."""
 
@@ -125,6 +138,10 @@ class Turn:
     finish: Finish
     notes: tuple[str, ...] = ()
     """What the adapter changed or dropped on the way, in words."""
+    cost: Decimal | None = None
+    """US dollars, where the provider says what it charges."""
+    limits: tuple[VendorLimit, ...] = ()
+    """What the vendor says of its rate limits."""
 
 
 StreamPart: TypeAlias = Delta | Turn

@@ -99,6 +99,7 @@ TABLE = {
     "content refused": (failed(K.CONTENT_REFUSED), End.STOPPED),
     "unsupported": (failed(K.UNSUPPORTED, status=400, scope="provider"), ["b/one", "c/one"]),
     "wrong request": (failed(K.WRONG_REQUEST, status=400), End.STOPPED),
+    "over budget": (failed(K.OVER_BUDGET), ["a/two", "b/one", "c/one"]),
     "broken answer": (failed(K.BROKEN), ["a/two", "b/one", "c/one"]),
 }
 

@@ -168,6 +168,8 @@ async def test_each_candidate_has_its_share_for_the_first_token(tmp_path: Path, 
 class Unmetered:
     """A meter that keeps nothing."""
 
+    output_bound = 100
+
     def call(self, estimate: CallEstimate) -> Unmetered:
         return self
 
@@ -181,7 +183,9 @@ class Unmetered:
 
     def streamed(self, size: int) -> None: ...
 
-    def settle(self, usage: object, model: object) -> None: ...
+    def settle(self, usage: object, model: object, cost: object) -> None: ...
+
+    def told(self, limits: object) -> None: ...
 
 
 async def spawned(world: World, base: str, vendor: str, limits: SpawnLimits) -> tuple[list[Event], ProviderFailure | None]:

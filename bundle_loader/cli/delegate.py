@@ -111,7 +111,7 @@ def _dry(host: Host, run: Run, json: bool) -> None:
     bound = prompt_bytes(base.instruction, base.messages, base.tools)
     costs: list[dict[str, Any]] = []
     for candidate in run.route.candidates:
-        price = host.price(candidate, None)
+        price = host.price(candidate, None).price
         tokens = output_bound(candidate)
         costs.append(
             {"candidate": str(candidate), "max_tokens": tokens, "worst_cost": price.worst(bound, tokens) if price else None}

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field, PrivateAttr
 
 from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.budget import Budget
 from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import Laid
 from bundle_loader.declared.pin import Pin
@@ -53,6 +54,7 @@ class Bundle(Final):
     tiers: dict[str, Preferences] = Field(default_factory=dict)
     tier_order: tuple[str, ...] = ()
     default: str | None = None
+    budgets: dict[str, Budget] = Field(default_factory=dict)
     profiles: dict[str, dict[str, Preferences]] = Field(default_factory=dict)
     roles: dict[str, Preferences] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)

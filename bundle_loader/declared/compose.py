@@ -10,6 +10,7 @@ from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import SELF, Bundle, Contribution
 from bundle_loader.declared.context import parts_of, text_of
 from bundle_loader.declared.finish import Finisher
+from bundle_loader.declared.finish_budgets import finish_budgets
 from bundle_loader.declared.fold import fold, fold_agent
 from bundle_loader.declared.laid import laid
 from bundle_loader.declared.layer import AgentFile, Layer
@@ -107,6 +108,7 @@ def compose(
     finisher = Finisher(done.header or root.header, done, _alone(layers, settings))
     agents = _finish_agents(done, finisher)
     hidden = {key: agent for key, folded in done.hidden.items() if (agent := finisher.agent(folded)) is not None}
+    budgets, wrong_budgets = finish_budgets(finisher.written.budgets, finisher.header, list(finisher.tiers))
     tests, wrong_tests = finish_tests(finisher.written, finisher.header)
     identity = plain(root.header.entries.get("bundle") or Mapping({}, {}, root.file, 1, 1)) or {}
     bundle = Bundle(
@@ -126,9 +128,10 @@ def compose(
         extra={key: core(plain(node)) for key, node in finisher.header.entries.items() if key in NOT_IN_FORCE},
         layers=tuple(layer.name for layer in layers),
         tests=tests,
+        budgets=budgets,
         **in_force(settings, finisher, set(done.agents)),
     )
-    done.faults += [*finisher.faults, *wrong_tests]
+    done.faults += [*finisher.faults, *wrong_tests, *wrong_budgets]
     bundle._problems = tuple(sorted({*faults, *done.faults}))
     broken = {**done.broken, **{key: tuple(found) for key, found in finisher.broken.items()}}
     bundle._broken = {key: value for key, value in broken.items() if key not in agents}

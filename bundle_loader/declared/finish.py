@@ -196,7 +196,7 @@ class Finisher:
     def providers(self) -> dict[str, ProviderSettings]:
         """Provider id -> where it listens."""
         return {
-            name: ProviderSettings(kind=value.kind, base_url=value.base_url, key_variable=value.key_variable)
+            name: ProviderSettings(**value.model_dump())
             for name, value in (self.written.providers or {}).items()
             if value is not None
         }

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from bundle_loader.declared.budget import WrittenBudget
 from bundle_loader.declared.frontmatter import Document
 from bundle_loader.declared.layer import Layer
 from bundle_loader.declared.preference import WrittenPreferences
@@ -18,7 +19,7 @@ from bundle_loader.errors import Fault
 Origin: TypeAlias = Literal["organisation", "project", "user"]
 """Least derived first: what stands later overrides."""
 
-LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers")
+LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets")
 """Keys that are laid over the bundle's own, as one more layer."""
 
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
@@ -64,6 +65,7 @@ class WrittenSettings(Written):
     provider_order: Texts | None = None
     agents: dict[str, WrittenPin | None] | None = None
     providers: dict[str, WrittenProvider | None] | None = None
+    budgets: dict[str, WrittenBudget | None] | None = None
     vars: CoreMap | None = None
     trust: WrittenTrust | None = None
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from bundle_loader.declared.budget import Count, WrittenBudget
 from bundle_loader.declared.preference import Preference, WrittenPreferences
 from bundle_loader.declared.tree import core
 from bundle_loader.declared.written import CoreMap, Final, Written, one_or_many
@@ -41,6 +42,8 @@ class WrittenProvider(Written):
     kind: str | None = None
     base_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
     key_variable: str | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
 
 
 class WrittenInclude(Written):
@@ -94,12 +97,12 @@ class WrittenBundle(Written):
     recipes: WrittenInclude | None = None
     tasks: CoreMap | None = None
     policy: Annotated[Any, BeforeValidator(_map_or_text), WithJsonSchema({"type": ["object", "string"]})] = None
-    budgets: Any = None
+    budgets: dict[str, WrittenBudget | None] | None = None
     mcp_servers: CoreMap | None = None
     tests: list[WrittenRouteTest] | None = None
 
 
-NOT_IN_FORCE = ("tasks", "policy", "budgets", "mcp_servers", "recipes")
+NOT_IN_FORCE = ("tasks", "policy", "mcp_servers", "recipes")
 """Keys that are read and kept but that nothing acts on."""
 
 
@@ -109,6 +112,9 @@ class ProviderSettings(Final):
     kind: str | None = None
     base_url: str | None = None
     key_variable: str | None = None
+    requests_per_minute: int | None = None
+    """For each model family; None is what the provider table and the vendor's answers say."""
+    tokens_per_minute: int | None = None
 
 
 class Expectation(Final):

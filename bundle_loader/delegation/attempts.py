@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.errors import FailureKind, OverBudget, ProviderFailure
 from bundle_loader.routing.candidate import Candidate
 
 MOST_WAITS: Final = 3
@@ -61,6 +61,35 @@ class Verdict:
     skipped: tuple[tuple[Candidate, str], ...] = ()
 
 
+class _Held:
+    """Candidates that budgets kept from being tried, and when it is worth asking again. Time is what is left of the deadline."""
+
+    def __init__(self) -> None:
+        self._until: list[tuple[Candidate, float]] = []
+        self.tier: str | None = None
+        """The tier that is to take over, as the first budget that names one has it."""
+
+    def note(self, candidate: Candidate, failure: ProviderFailure, left: float) -> None:
+        """Take in how a try ended."""
+        out = failure.kind is FailureKind.REFUSED and failure.scope == "provider"
+        self._until = [
+            (other, until)
+            for other, until in self._until
+            if not _same(other, candidate) and not (out and other.provider == candidate.provider)
+        ]
+        if isinstance(failure, OverBudget):
+            self.tier = self.tier or failure.emergency
+            if failure.retry_after is not None and failure.retry_after < left:
+                self._until.append((candidate, left - failure.retry_after))
+
+    def soonest(self, left: float) -> tuple[Candidate, float] | None:
+        """Whom to ask again first, and after how many seconds."""
+        if not self._until:
+            return None
+        candidate, until = max(self._until, key=lambda pair: pair[1])
+        return candidate, max(left - until, 0.0)
+
+
 Flow: TypeAlias = Generator[Try, Answered | Failed, Verdict]
 
 
@@ -69,11 +98,13 @@ def attempts(
     *,
     continue_broken: bool = False,
     content_fallback: Callable[[], tuple[Candidate, ...]] = lambda: (),
+    emergency: Callable[[str], tuple[Candidate, ...]] = lambda tier: (),
 ) -> Flow:
     """The flow over `candidates`, first to last.
 
     `content_fallback` is asked once, when a safety system refuses, and is then the whole chain; `continue_broken` lets a
-    turn that broke after text was shown start anew on the next candidate.
+    turn that broke after text was shown start anew on the next candidate. A candidate that a budget holds back is waited
+    for once nothing else is left; before that `emergency` is asked once, for the tier that the budget names.
     """
     queue = list(candidates)
     skipped: list[tuple[Candidate, str]] = []
@@ -81,6 +112,8 @@ def attempts(
     waits = 0
     wait: float | None = None
     asked = False
+    held = _Held()
+    helped = False
     while queue:
         candidate = queue.pop(0)
         if wait is None and any(_same(candidate, other) for other in tried):
@@ -104,8 +137,15 @@ def attempts(
             if not queue:
                 return Verdict(End.STOPPED, tuple(skipped))
             continue
+        held.note(candidate, failure, answer.left)
         queue = _after(candidate, failure, queue, skipped)
-        if not queue and _worth_waiting(failure, answer.left) and waits < MOST_WAITS:
+        if not queue and held.tier is not None and not helped:
+            helped = True
+            queue = list(emergency(held.tier))
+        again = held.soonest(answer.left)
+        if not queue and again is not None:
+            queue, wait = [again[0]], again[1]
+        elif not queue and _worth_waiting(failure, answer.left) and waits < MOST_WAITS:
             waits += 1
             wait = failure.retry_after or 0.0
             queue = [candidate]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bundle_loader.ledger.budgets import Cap
 from bundle_loader.messages import Message, ToolSpec
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.request import DecidedBy
@@ -61,3 +62,7 @@ class DelegationContext:
     role: str | None = None
     local_only: bool = False
     turns_done: int = 0
+    tags: tuple[str, ...] = ()
+    """The caller's own words for the work, which budgets can be kept by."""
+    caps: tuple[Cap, ...] = ()
+    """The most that this delegation, and each above it, may cost with all below it."""

@@ -7,12 +7,14 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.preference import Preference
 from bundle_loader.delegation.context import DelegationContext
 from bundle_loader.delegation.conversation import opening, prompt_bytes
 from bundle_loader.delegation.instruction import render, varies
@@ -21,6 +23,7 @@ from bundle_loader.delegation.run import Books, Run, first_limits
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.tools import Tool, ToolBox
 from bundle_loader.errors import DeadlineExceeded, RequestError
+from bundle_loader.ledger.budgets import Cap
 from bundle_loader.messages import Message
 from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.routing.candidate import Candidate, Route
@@ -47,6 +50,20 @@ class Work:
     messages: tuple[Message | Mapping[str, Any], ...] = ()
     vars: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
+    max_turns: int | None = None
+    max_cost: Decimal | None = None
+    """US dollars, for this delegation with all below it."""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """Candidates beside the route."""
+
+    content: tuple[Candidate, ...] = ()
+    """For content that a safety system refuses."""
+    emergency: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    """Tier -> for work that a budget refuses: those of the tier, then what runs on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ class _Kept:
     providers: frozenset[str]
     offers: Offers
     route: Route
-    fallback: tuple[Candidate, ...]
+    spare: Spare
 
 
 class Delegator:
@@ -111,15 +128,18 @@ class Delegator:
         _check_text(work.text)
         if work.timeout is not None and work.timeout <= 0:
             raise RequestError("timeout must be more than 0 seconds")
+        if work.max_turns is not None and work.max_turns < 1:
+            raise RequestError("max_turns must be at least 1")
         tools = ToolBox(work.tools, agent.tools)
         instruction = self._instruction(agent_name, agent, work.vars)
         messages = opening(work.messages, work.text)
         floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
         request = make_request(agent, tools=bool(tools.specs), input_floor=floor, **choice)
         timeout = work.timeout or agent.limits.timeout or DEADLINE
-        route, fallback = await self._routes_within(timeout, request, None if choice or floor else (agent_name, request.tools))
-        limits = first_limits(timeout, IDLE, agent.limits.max_turns or MAX_TURNS)
+        route, spare = await self._routes_within(timeout, request, None if choice or floor else (agent_name, request.tools))
+        limits = first_limits(timeout, IDLE, work.max_turns or agent.limits.max_turns or MAX_TURNS)
         own = uuid.uuid4().hex
+        most = work.max_cost if work.max_cost is not None else agent.limits.max_cost
         base = DelegationContext(
             id=own,
             parent=None,
@@ -141,6 +161,8 @@ class Delegator:
             stage=request.stage,
             role=request.role,
             local_only=request.local_only,
+            tags=work.tags,
+            caps=(Cap(own, agent.name, most),) if most is not None else (),
         )
         notes = [*route.notes, *_not_in_force(agent, tools)]
         return Run(
@@ -152,22 +174,21 @@ class Delegator:
             end=began + timeout,
             notes=notes,
             continue_broken=agent.on_broken_stream == "continue",
-            content_fallback=lambda: fallback,
+            content_fallback=lambda: spare.content,
+            emergency=lambda tier: spare.emergency.get(tier, ()),
         )
 
-    async def _routes_within(
-        self, timeout: float, request: Request, key: tuple[str, bool] | None
-    ) -> tuple[Route, tuple[Candidate, ...]]:
-        """The route, and the one for content that is refused. Raises DeadlineExceeded.
+    async def _routes_within(self, timeout: float, request: Request, key: tuple[str, bool] | None) -> tuple[Route, Spare]:
+        """The route, and the candidates beside it. Raises DeadlineExceeded.
 
         With a `key` the last route under it serves on, unless a list of models has changed or is due to be asked for.
         """
         kept = self._routes.get(key) if key is not None else None
         if kept is not None and self.catalogues.current(kept.providers) is kept.offers:
-            return kept.route, kept.fallback
+            return kept.route, kept.spare
         try:
             async with asyncio.timeout(timeout):
-                route, fallback = await self._routed(request), await self._fallback(request)
+                route, spare = await self._routed(request), await self._spare(request)
         except TimeoutError:
             message = f"agent '{request.agent.name}': no answer within {timeout:g} s; lists of models were still awaited"
             raise DeadlineExceeded(message) from None
@@ -175,16 +196,27 @@ class Delegator:
             providers = {candidate.provider for candidate in route.candidates}
             providers |= {rejection.provider for rejection in route.rejections}
             providers |= {preference.provider for preference in request.agent.content_fallback}
+            providers |= {candidate.provider for listed in spare.emergency.values() for candidate in listed}
             offers = self.catalogues.current(providers)
             if offers is not None:
-                self._routes[key] = _Kept(frozenset(providers), offers, route, fallback)
-        return route, fallback
+                self._routes[key] = _Kept(frozenset(providers), offers, route, spare)
+        return route, spare
 
-    async def _fallback(self, request: Request) -> tuple[Candidate, ...]:
+    async def _spare(self, request: Request) -> Spare:
         agent = request.agent
-        if not agent.content_fallback:
+        tiers = {budget.emergency for budget in self.books.budgets.declared if budget.emergency}
+        if not agent.content_fallback and not tiers:
+            return Spare()
+        local = tuple(Preference(provider=id, model="*") for id in self.books.local)
+        here = await self._listed(local, replace(request, local_only=True), "emergency") if tiers else ()
+        emergency = {tier: (*await self._listed(self.bundle.tier(tier), request, "emergency"), *here) for tier in tiers}
+        return Spare(await self._listed(agent.content_fallback, request, "content_fallback"), emergency)
+
+    async def _listed(self, preferences: tuple[Preference, ...], request: Request, why: str) -> tuple[Candidate, ...]:
+        """The candidates of a list that is used beside the route; every gate holds for them too."""
+        if not preferences:
             return ()
-        selection = Selection(agent.content_fallback, select(self.bundle, request).decided_by, "content_fallback")
+        selection = Selection(preferences, select(self.bundle, request).decided_by, why)
         return (await self._resolved(selection, mandated(self.bundle, request))).candidates
 
     def _instruction(self, name: str, agent: Agent, given: Mapping[str, Any]) -> str:
@@ -224,8 +256,6 @@ def _not_in_force(agent: Agent, tools: ToolBox) -> list[str]:
     notes = []
     if agent.output_schema is not None:
         notes.append("output_schema is read, but answers are not checked against it yet")
-    if agent.limits.max_cost is not None:
-        notes.append("limits.max_cost is read, but not enforced yet")
     if agent.inherit_context.depth != "none":
         notes.append("inherit_context is read, but only the messages that are given are handed on")
     if tools.excluded:

@@ -66,10 +66,13 @@ class DelegationResult:
     finish: str = "stop"
     """`length` when the answer was cut at `max_tokens`."""
 
+    refused: tuple[Rejection, ...] = ()
+    """Candidates that a budget kept from being asked."""
+
     @property
     def rejections(self) -> tuple[Rejection, ...]:
-        """Preferences that gave no candidate, with reasons."""
-        return self.route.rejections
+        """Preferences that gave no candidate, or one that a budget refused, with reasons."""
+        return (*self.route.rejections, *self.refused)
 
 
 @dataclass(frozen=True, slots=True)

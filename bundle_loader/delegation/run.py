@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -18,22 +19,25 @@ from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import (
     AllFailed,
     BrokenAnswer,
+    BudgetRefused,
     DeadlineExceeded,
+    FailureKind,
     Forbidden,
     LimitReached,
     NoAnswer,
     NoCandidate,
+    OverBudget,
     ProviderFailure,
     Stopped,
 )
-from bundle_loader.events import FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
+from bundle_loader.events import BudgetEvent, FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
+from bundle_loader.ledger.budgets import Budgets
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import CallScope, LedgerMeter
+from bundle_loader.ledger.meter import CallScope, LedgerMeter, Priced
 from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, Outcome
 from bundle_loader.messages import Message, Usage
-from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.gates import FORBIDDEN
-from bundle_loader.routing.price import Price
 
 LEAST_SHARE: Final = 15.0
 """Seconds that a candidate has at least for its first token."""
@@ -53,8 +57,18 @@ class Books(Protocol):
         """Epoch seconds."""
         ...
 
-    def price(self, candidate: Candidate, answered: str | None) -> Price | None:
-        """The price of a candidate, or of the model that answered."""
+    @property
+    def budgets(self) -> Budgets:
+        """What may be spent."""
+        ...
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """The mounted providers that run on this machine or its private network."""
+        ...
+
+    def price(self, candidate: Candidate, answered: str | None) -> Priced:
+        """The price of a candidate, or of the model that answered, and who says so."""
         ...
 
 
@@ -73,6 +87,8 @@ class _State:
     shown: str = ""
     """Text of the current turn that the caller has seen."""
     outcome: OutcomeEvent | None = None
+    refused: dict[tuple[str, str], Rejection] = field(default_factory=dict)
+    """Provider and model -> why a budget did not let it be asked; the latest reason."""
 
 
 class Run:
@@ -90,6 +106,7 @@ class Run:
         notes: Iterable[str] = (),
         continue_broken: bool = False,
         content_fallback: Callable[[], tuple[Candidate, ...]] = lambda: (),
+        emergency: Callable[[str], tuple[Candidate, ...]] = lambda tier: (),
     ) -> None:
         self.base = base
         self.route = route
@@ -98,7 +115,9 @@ class Run:
         self.books = books
         self.end = end
         """The deadline in the event loop's time; it counts from before the route was made."""
-        self.flow = attempts(route.candidates, continue_broken=continue_broken, content_fallback=content_fallback)
+        self.flow = attempts(
+            route.candidates, continue_broken=continue_broken, content_fallback=content_fallback, emergency=emergency
+        )
         self.state = _State(list(base.messages), [], list(notes), Usage(), Decimal(0))
         self.started = 0.0
         self.began = 0.0
@@ -116,7 +135,7 @@ class Run:
         except (asyncio.CancelledError, GeneratorExit) as error:
             self._record("cancelled", type(error).__name__, None)
             raise
-        except NoCandidate as error:
+        except (NoCandidate, BudgetRefused) as error:
             self._record("refused", str(error).partition("\n")[0], None)
             raise
         except BaseException as error:
@@ -133,7 +152,8 @@ class Run:
                 await asyncio.sleep(step.wait)
             candidate = step.candidate
             number = len(self.state.attempts) + 1
-            yield StatusEvent(candidate.provider, candidate.model, number)
+            if (candidate.provider, candidate.model) not in self.state.refused:  # else it is only asked for again
+                yield StatusEvent(candidate.provider, candidate.model, number)
             failure: ProviderFailure | None = None
             try:
                 async with aclosing(self._attempt(step, number, end - loop.time(), show)) as events:
@@ -152,14 +172,14 @@ class Run:
                 return
             assert failure is not None
             after = step.candidate
-            if after is not candidate:  # else it is only waited for
+            if after is not candidate and not step.wait:  # else it is only waited for
                 yield FallbackEvent(candidate.provider, candidate.model, after.provider, after.model, str(failure))
 
     async def _attempt(self, step: Try, number: int, left: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
         """One candidate: its events, then its record."""
         base, state, candidate = self.base, self.state, step.candidate
-        scope = CallScope(f"{base.id}-{number}", base.id, base.root, base.agent, base.tier)
-        meter = LedgerMeter(self.books.ledger, scope, self.books.price, self.books.clock)
+        books = self.books
+        meter = LedgerMeter(books.ledger, _scope(base, number), books.price, books.clock, books.budgets)
         started, began = self.books.clock(), perf_counter()
         outcome: Outcome = "failed"
         failure: ProviderFailure | None = None
@@ -170,6 +190,8 @@ class Run:
             spawned = self.spawner.spawn(self._context(step, left), meter, self.tools)
             try:
                 async for event in spawned:
+                    for note in self._heard(meter):
+                        yield note
                     if isinstance(event, TextEvent):
                         if show:
                             state.shown += event.text
@@ -195,10 +217,23 @@ class Run:
             reason = str(error)
             raise
         finally:
-            kind = str(failure.kind) if failure else None
-            provider, model, latency = candidate.provider, candidate.model, perf_counter() - began
-            attempt = Attempt(number, provider, model, outcome, kind, reason, meter.usage, meter.cost, latency)
-            self._keep(attempt, scope.attempt, candidate.preference.model, started)
+            list(self._heard(meter))
+            key = candidate.provider, candidate.model
+            state.refused.pop(key, None)
+            if isinstance(failure, OverBudget) and not meter.calls:
+                state.refused[key] = Rejection(*key, failure.message, candidate.preference)
+            else:
+                kind = str(failure.kind) if failure else None
+                latency = perf_counter() - began
+                attempt = Attempt(number, *key, outcome, kind, reason, meter.usage, meter.cost, latency)
+                self._keep(attempt, meter.scope.attempt, candidate.preference.model, started)
+
+    def _heard(self, meter: LedgerMeter) -> Iterator[BudgetEvent]:
+        """What budgets said since the last time; it is kept for the result too."""
+        for note in meter.notes:
+            if note not in self.state.notes:
+                self.state.notes.append(note)
+                yield BudgetEvent(note)
 
     def _context(self, step: Try, left: float) -> DelegationContext:
         """What the spawner is handed for this try."""
@@ -264,6 +299,7 @@ class Run:
             notes=tuple(state.notes),
             simulated=state.simulated,
             finish=state.outcome.finish,
+            refused=tuple(state.refused.values()),
         )
 
     def _reasons(self, verdict: Verdict | None = None) -> dict[str, Any]:
@@ -272,7 +308,7 @@ class Run:
         return {
             "attempts": self.state.attempts,
             "skipped": [f"{candidate} was not tried: {reason}" for candidate, reason in skipped],
-            "rejections": self.route.rejections,
+            "rejections": (*self.route.rejections, *self.state.refused.values()),
         }
 
     def _defeat(self, verdict: Verdict, failure: ProviderFailure) -> NoAnswer:
@@ -285,6 +321,8 @@ class Run:
             return Stopped(f"agent '{agent}': stopped, since no other model would mend this ({failure})", **rest)
         if verdict.end is End.LATE:
             return DeadlineExceeded(f"agent '{agent}': no answer within {self.base.limits.timeout:g} s", **rest)
+        if isinstance(failure, OverBudget) and all(one.kind == FailureKind.OVER_BUDGET for one in self.state.attempts):
+            return _refused(agent, failure, rest)
         return AllFailed(f"agent '{agent}': every candidate failed", **rest)
 
     def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
@@ -310,8 +348,32 @@ class Run:
                 model=result.model if result else None,
                 reason=reason,
                 simulated=self.state.simulated,
+                rejected=tuple(
+                    (item.provider, item.model, item.reason) for item in (*self.route.rejections, *self.state.refused.values())
+                ),
             )
         )
+
+
+def _scope(base: DelegationContext, number: int) -> CallScope:
+    """Whose calls the attempt makes."""
+    return CallScope(
+        f"{base.id}-{number}", base.id, base.root, base.agent, base.tier,
+        base.profile, base.stage, base.role, base.tags, base.caps,
+    )  # fmt: skip
+
+
+def _refused(agent: str, failure: OverBudget, rest: dict[str, Any]) -> NoAnswer:
+    """The error for work that only budgets stand against."""
+    if failure.own_limit:
+        return LimitReached(f"agent '{agent}': {failure.message}", **rest)
+    when = f"; it renews at {_moment(failure.renews)}" if failure.renews is not None else ""
+    message = f"agent '{agent}': no budget is left for it: {failure.message}{when}"
+    return BudgetRefused(message, budget=failure.budget, left=failure.left, renews=failure.renews, **rest)
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _nothing(agent: str, route: Route) -> NoCandidate:

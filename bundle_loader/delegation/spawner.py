@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from bundle_loader.delegation.context import DelegationContext, SpawnLimits, output_bound
@@ -41,16 +41,16 @@ class ProviderSpawner:
         history = list(context.messages)
         end = asyncio.get_running_loop().time() + context.limits.timeout
         for _ in range(context.turns_done, context.limits.max_turns):
-            request = _request(candidate, context, tuple(history), end)
             turn: Turn | None = None
             async with (
-                meter.call(_estimate(candidate, request, meter)) as call,
-                _Parts(provider, request, context.limits, end) as parts,
+                meter.call(_estimate(candidate, context, history, meter)) as call,
+                _Parts(provider, _request(candidate, context, history, call.output_bound, end), context.limits, end) as parts,
             ):
                 while turn is None:
                     part = await parts.next()
                     if isinstance(part, Turn):
-                        call.settle(part.usage, part.model)
+                        call.settle(part.usage, part.model, part.cost)
+                        call.told(part.limits)
                         turn = part
                     else:
                         call.streamed(len(part.text.encode()))
@@ -73,23 +73,25 @@ class ProviderSpawner:
         )
 
 
-def _request(candidate: Candidate, context: DelegationContext, messages: tuple[Message, ...], end: float) -> ChatRequest:
+def _request(
+    candidate: Candidate, context: DelegationContext, history: Sequence[Message], max_tokens: int, end: float
+) -> ChatRequest:
     """The request for one turn; `end` is the deadline in the loop's time."""
     return ChatRequest(
         model=candidate.model,
-        messages=messages,
+        messages=tuple(history),
         system=context.instruction,
         tools=context.tools,
-        max_tokens=output_bound(candidate),
+        max_tokens=max_tokens,
         config=context.config,
         timeout=max(end - asyncio.get_running_loop().time(), 0.001),
     )
 
 
-def _estimate(candidate: Candidate, request: ChatRequest, meter: Meter) -> CallEstimate:
-    bound = prompt_bytes(request.system, request.messages, request.tools)
+def _estimate(candidate: Candidate, context: DelegationContext, history: Sequence[Message], meter: Meter) -> CallEstimate:
+    bound, most = prompt_bytes(context.instruction, history, context.tools), output_bound(candidate)
     price = meter.price(candidate)
-    return CallEstimate(candidate, bound, request.max_tokens, price.worst(bound, request.max_tokens) if price else None)
+    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None)
 
 
 async def _run_tools(tools: ToolBox, turn: Turn, context: DelegationContext, end: float) -> list[ToolResult]:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from time import perf_counter
 from types import TracebackType
 from typing import Protocol
 
-from bundle_loader.errors import ProviderFailure
+from bundle_loader.errors import FailureKind, OverBudget, ProviderFailure
+from bundle_loader.ledger.accounts import CallFacts, Hold
+from bundle_loader.ledger.budgets import CAP, Budgets, Cap, mark_of, shown
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.records import CallRecord, Outcome
-from bundle_loader.messages import Usage
+from bundle_loader.ledger.operations import Alert, Close, Correct, Refused, Reserve, Settle
+from bundle_loader.ledger.records import PICO, CallRecord, CostSource, Outcome
+from bundle_loader.messages import Usage, VendorLimit
 from bundle_loader.routing.candidate import Candidate
+from bundle_loader.routing.model_names import family
 from bundle_loader.routing.price import Price
 
 BYTES_PER_TOKEN = 4
 """The stated rule by which tokens are estimated where a provider does not count them."""
+MOST_UNSAID = 4096
+"""The most tokens of an answer that is reserved for under a budget where no config says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +41,27 @@ class CallEstimate:
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
-    """Whose call it is, for the record."""
+    """Whose call it is, for budgets and for the record."""
 
     attempt: str
     delegation: str
     root: str
     agent: str
     tier: str | None
+    profile: str | None = None
+    stage: str | None = None
+    role: str | None = None
+    tags: tuple[str, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    """The most that this delegation, and each above it, may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A price and who says so."""
+
+    price: Price | None
+    source: CostSource | None = None
 
 
 def estimate_tokens(size: int) -> int:
@@ -61,105 +82,260 @@ class Meter(Protocol):
 
 
 class LedgerMeter:
-    """The meter of one attempt: records each call in the ledger, with its cost."""
+    """The meter of one attempt: reserves each call under every budget that applies, and records it with its cost."""
 
     def __init__(
         self,
         ledger: Ledger,
         scope: CallScope,
-        price_of: Callable[[Candidate, str | None], Price | None],
+        price_of: Callable[[Candidate, str | None], Priced],
         clock: Callable[[], float],
+        budgets: Budgets | None = None,
     ) -> None:
         self.ledger = ledger
         self.scope = scope
         self.price_of = price_of
         self.clock = clock
+        self.budgets = budgets or Budgets()
         self.calls = 0
         """How many are recorded."""
         self.usage = Usage()
         self.cost: Decimal | None = Decimal(0)
         """Of all calls so far; None once any of them has an unknown cost."""
+        self.notes: list[str] = []
+        """What budgets had to say, in words."""
+        self._begun = 0
 
     def call(self, estimate: CallEstimate) -> Call:
-        """One request; leaving the block records it, however it ended."""
-        return Call(self, estimate)
+        """One request; leaving the block records it, however it ended. Entering raises OverBudget."""
+        self._begun += 1
+        return Call(self, estimate, f"{self.scope.attempt}-{self._begun}")
 
     def price(self, candidate: Candidate) -> Price | None:
         """The candidate's price now; None where it is unknown."""
-        return self.price_of(candidate, None)
+        return self.price_of(candidate, None).price
+
+    def note(self, text: str) -> None:
+        """Keep what a budget has to say, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+@dataclass(slots=True)
+class _Ending:
+    """How a call ended, as far as it is known."""
+
+    usage: Usage | None = None
+    answered: str | None = None
+    settled: bool = False
+    streamed: int = 0
+    first_token: float | None = None
+    cost: Decimal | None = None
+    reported: Decimal | None = field(default=None)
 
 
 class Call:
     """One request under way."""
 
-    def __init__(self, meter: LedgerMeter, estimate: CallEstimate) -> None:
+    def __init__(self, meter: LedgerMeter, estimate: CallEstimate, id: str) -> None:
         self._meter = meter
         self._estimate = estimate
-        self._usage: Usage | None = None
-        self._answered: str | None = None
-        self._settled = False
-        self._streamed = 0
-        self._first_token: float | None = None
+        self._id = id
+        self._end = _Ending()
+        self._reserve: Reserve | None = None
         self._started = self._began = 0.0
+        self.output_bound = estimate.output_bound
+        """The most tokens that the answer may have: what was asked for, lowered to what the budgets have left."""
 
     async def __aenter__(self) -> Call:
-        self._started = self._meter.clock()
+        meter, candidate = self._meter, self._estimate.candidate
+        if meter.budgets.in_force(meter.clock()) or meter.scope.caps:
+            await self._take(candidate)
+        self._started = meter.clock()
         self._began = perf_counter()
         return self
 
+    async def _take(self, candidate: Candidate) -> None:
+        """Reserve the worst case. Raises OverBudget."""
+        meter, scope, estimate = self._meter, self._meter.scope, self._estimate
+        kin = family(candidate.model)
+        price = self._worst_price()
+        holds = meter.budgets.holds(self._facts(), meter.clock(), estimate.input_bound, price, scope.caps)
+        if isinstance(holds, Refused):
+            raise over_budget(holds, candidate)
+        what = (scope.attempt, scope.delegation, scope.root, scope.agent, scope.tier, candidate.provider,
+                candidate.preference.model, candidate.model, kin, int(candidate.simulated))  # fmt: skip
+        least = max((hold.budget.least_tokens for hold in holds), default=0)
+        mark = (mark_of(candidate.provider, kin),)
+        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), mark)
+        answer = await meter.ledger.reserve(asked)
+        if isinstance(answer, Refused):
+            raise over_budget(answer, candidate)
+        if answer.lowered_by is not None:
+            meter.note(f"budget '{answer.lowered_by}' leaves {answer.tokens} tokens for an answer of {candidate}")
+        self.output_bound = answer.tokens
+        self._reserve = asked
+
+    def _facts(self) -> CallFacts:
+        candidate, scope = self._estimate.candidate, self._meter.scope
+        return CallFacts(
+            candidate.provider, candidate.model, family(candidate.model), scope.agent, scope.root,
+            scope.profile, scope.stage, scope.role, scope.tier, scope.tags,
+        )  # fmt: skip
+
+    def _wanted(self, holds: tuple[Hold, ...]) -> int:
+        """The tokens to ask for: without a word of the config, a model's whole output limit would use up a budget at once."""
+        bound = self._estimate.output_bound
+        if "max_tokens" in self._estimate.candidate.config or not any(hold.per_token for hold in holds):
+            return bound
+        return min(bound, MOST_UNSAID)
+
+    def _worst_price(self) -> Price | None:
+        """The price to reserve at: the known one, else the bound that the estimate itself brings."""
+        price = self._meter.price(self._estimate.candidate)
+        bound = self._estimate.cost_bound
+        if price is None and bound is not None:
+            none = ((0, Decimal(0)),)
+            return Price(none, none, request=bound)
+        return price
+
     def streamed(self, size: int) -> None:
         """Note that `size` more bytes of the answer have come."""
-        if self._first_token is None:
-            self._first_token = perf_counter() - self._began
-        self._streamed += size
+        if self._end.first_token is None:
+            self._end.first_token = perf_counter() - self._began
+        self._end.streamed += size
 
-    def settle(self, usage: Usage | None, model: str | None) -> None:
-        """The request is answered. A missing usage is estimated and marked."""
-        self._settled = True
-        self._usage = usage if usage is not None else self._estimated()
-        self._answered = model
+    def settle(self, usage: Usage | None, model: str | None, cost: Decimal | None = None) -> None:
+        """The request is answered. A missing usage is estimated and marked; `cost` is what the provider says it charges."""
+        end = self._end
+        end.settled = True
+        end.usage = usage if usage is not None else self._estimated()
+        end.answered = model
+        end.reported = cost
+
+    def told(self, limits: Sequence[VendorLimit]) -> None:
+        """The vendor has said what its limits are: its word wins over the table's."""
+        meter, candidate = self._meter, self._estimate.candidate
+        now, kin = meter.clock(), family(candidate.model)
+        for said in limits:
+            if said.limit is not None:
+                meter.budgets.learn(candidate.provider, kin, said.unit, said.limit)
+            if said.remaining == 0 and said.reset:
+                self._close(now + said.reset, f"{candidate.provider} has no {said.unit} left for {kin}")
+            elif said.remaining is not None:
+                for hold in meter.budgets.rate_holds(self._facts(), now, said.unit):
+                    meter.ledger.enter(Correct(hold, said.remaining))
+
+    def _close(self, until: float, reason: str) -> None:
+        """Let no call to this family pass until then."""
+        candidate = self._estimate.candidate
+        key = mark_of(candidate.provider, family(candidate.model))
+        self._meter.budgets.close(key, until)
+        self._meter.ledger.enter(Close(key, until, reason))
 
     def _estimated(self) -> Usage:
-        return Usage(estimate_tokens(self._estimate.input_bound), estimate_tokens(self._streamed), estimated=True)
+        return Usage(estimate_tokens(self._estimate.input_bound), estimate_tokens(self._end.streamed), estimated=True)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         outcome: Outcome = "answered"
         reason = None
-        if not self._settled:
+        if not self._end.settled:
             outcome = "cancelled" if kind in (asyncio.CancelledError, GeneratorExit) else "failed"
             reason = str(error) if isinstance(error, ProviderFailure) else kind.__name__ if kind else "left without an answer"
-            # what was streamed before the break is charged by vendors; a request refused outright is not
-            self._usage = self._estimated() if self._streamed or outcome == "cancelled" else Usage()
-        self._record(outcome, reason)
+            charged = self._end.streamed or outcome == "cancelled" or may_be_charged(error)
+            self._end.usage = self._estimated() if charged else Usage()
+            if isinstance(error, ProviderFailure) and error.kind is FailureKind.LIMITED and error.retry_after:
+                self._close(self._meter.clock() + error.retry_after, f"limited: {error.message}")
+        record = self._recorded(outcome, reason)
+        if self._reserve is None:
+            self._meter.ledger.append(record)
+            return
+        used = self._reserve.charges(self.output_bound, lambda hold: self._used(hold, record))
+        done = await self._meter.ledger.settle(Settle(self._id, used, record))
+        for alert in done.alerts:
+            self._meter.note(_said(alert, self._reserve))
 
-    def _record(self, outcome: Outcome, reason: str | None) -> None:
-        meter, candidate, scope = self._meter, self._estimate.candidate, self._meter.scope
-        usage = self._usage or Usage()
-        price = meter.price_of(candidate, self._answered)
-        nothing = usage.input_tokens == 0 and usage.output_tokens == 0
-        cost = Decimal(0) if nothing and not self._settled else price.cost(usage) if price else None
+    def _used(self, hold: Hold, record: CallRecord) -> int:
+        """What the call took from one account, in whole units."""
+        usage = record.usage or Usage()
+        if hold.budget.unit == "requests":
+            return 1
+        if hold.budget.unit == "tokens":
+            return usage.input_tokens + usage.output_tokens
+        if record.cost is not None:
+            return int((record.cost * PICO).to_integral_value(ROUND_CEILING))
+        return hold.fixed + usage.output_tokens * hold.per_token
+
+    def _recorded(self, outcome: Outcome, reason: str | None) -> CallRecord:
+        """The call's record; its usage and cost are added to the meter's."""
+        meter, candidate, scope, end = self._meter, self._estimate.candidate, self._meter.scope, self._end
+        usage = end.usage or Usage()
+        priced = meter.price_of(candidate, end.answered)
+        cost: Decimal | None
+        source = priced.source
+        if end.reported is not None:
+            cost, source = end.reported, "reported"
+        elif usage.input_tokens == 0 and usage.output_tokens == 0 and not end.settled:
+            cost = Decimal(0)
+        else:
+            cost = priced.price.cost(usage) if priced.price else None
         meter.calls += 1
         meter.usage = meter.usage + usage
         meter.cost = None if meter.cost is None or cost is None else meter.cost + cost
-        meter.ledger.append(
-            CallRecord(
-                id=f"{scope.attempt}-{meter.calls}",
-                attempt=scope.attempt,
-                delegation=scope.delegation,
-                root=scope.root,
-                agent=scope.agent,
-                tier=scope.tier,
-                provider=candidate.provider,
-                pattern=candidate.preference.model,
-                asked=candidate.model,
-                answered=self._answered,
-                started=self._started,
-                latency=perf_counter() - self._began,
-                first_token=self._first_token,
-                usage=usage,
-                cost=cost,
-                outcome=outcome,
-                reason=reason,
-                simulated=candidate.simulated,
-            )
+        return CallRecord(
+            id=self._id,
+            attempt=scope.attempt,
+            delegation=scope.delegation,
+            root=scope.root,
+            agent=scope.agent,
+            tier=scope.tier,
+            provider=candidate.provider,
+            pattern=candidate.preference.model,
+            asked=candidate.model,
+            answered=end.answered,
+            started=self._started,
+            latency=perf_counter() - self._began,
+            first_token=end.first_token,
+            usage=usage,
+            cost=cost,
+            outcome=outcome,
+            reason=reason,
+            simulated=candidate.simulated,
+            family=family(candidate.model),
+            profile=scope.profile,
+            stage=scope.stage,
+            role=scope.role,
+            tags=scope.tags,
+            cost_source=source if cost is not None else None,
         )
+
+
+def may_be_charged(error: BaseException | None) -> bool:
+    """Whether a vendor may charge for a request that failed so: not for one that it refused or that never reached it."""
+    return isinstance(error, ProviderFailure) and error.status is None and error.scope != "provider"
+
+
+def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
+    """The failure for a call that a budget refuses."""
+    hold = refused.hold
+    if hold is None:
+        return OverBudget(candidate.provider, refused.reason, model=candidate.model, retry_after=refused.retry_after)
+    budget = hold.budget
+    left = shown(hold, refused.left)
+    needs = f", a call needs at least {shown(hold, refused.needed)}" if refused.needed else ""
+    return OverBudget(
+        candidate.provider,
+        f"budget '{budget.id}' ({budget}): {refused.reason}{needs}; {left} left",
+        model=candidate.model,
+        retry_after=refused.retry_after,
+        budget=budget.id,
+        left=left,
+        renews=hold.window.renews,
+        emergency=None if refused.held else budget.emergency,
+        own_limit=hold.account.startswith(CAP),
+    )
+
+
+def _said(alert: Alert, reserve: Reserve) -> str:
+    hold = next(hold for hold in reserve.holds if hold.account == alert.account)
+    return f"budget '{alert.budget}' has passed {alert.fraction:.0%}: {shown(hold, alert.left)} left"

@@ -8,7 +8,10 @@ from typing import Literal, TypeAlias
 
 from bundle_loader.messages import Usage
 
-Outcome: TypeAlias = Literal["answered", "failed", "cancelled", "refused"]
+Outcome: TypeAlias = Literal["answered", "failed", "cancelled", "refused", "lost"]
+"""`lost` is a call whose process died while it was under way: what it cost is not known."""
+CostSource: TypeAlias = Literal["reported", "declared", "listed", "public", "free"]
+"""Who says what it cost: the provider's answer, a declared price, the provider's list, the public prices; or nobody is paid."""
 
 PICO = Decimal(1_000_000_000_000)
 
@@ -46,6 +49,8 @@ class DelegationRecord:
     model: str | None
     reason: str | None
     simulated: bool
+    rejected: tuple[tuple[str, str, str], ...] = ()
+    """Provider, pattern and reason of each preference that gave no candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,37 @@ class CallRecord:
     outcome: Outcome
     reason: str | None
     simulated: bool
+    family: str | None = None
+    profile: str | None = None
+    stage: str | None = None
+    role: str | None = None
+    tags: tuple[str, ...] = ()
+    cost_source: CostSource | None = None
 
 
-Record: TypeAlias = DelegationRecord | AttemptRecord | CallRecord
+@dataclass(frozen=True, slots=True)
+class HealthRecord:
+    """A change in whether a provider, or one of its models, may be asked."""
+
+    at: float
+    provider: str
+    model: str | None
+    """None for the whole provider."""
+    state: Literal["open", "probing", "closed"]
+    reason: str | None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRecord:
+    """What somebody thought of a delegation's answer."""
+
+    at: float
+    delegation: str
+    score: float
+    """0 (useless) to 1 (right)."""
+    note: str | None = None
+    source: str | None = None
+
+
+Record: TypeAlias = DelegationRecord | AttemptRecord | CallRecord | HealthRecord | FeedbackRecord

@@ -1,0 +1,55 @@
+"""The shape of a ledger file, as the list of steps that lead to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_FIRST = """
+CREATE TABLE delegations (
+    id TEXT PRIMARY KEY, parent TEXT, root TEXT NOT NULL, depth INTEGER NOT NULL, agent TEXT NOT NULL, tier TEXT, profile TEXT,
+    stage TEXT, role TEXT, decided_by TEXT NOT NULL, bundle TEXT NOT NULL, bundle_hash TEXT NOT NULL, started REAL NOT NULL,
+    latency REAL NOT NULL, outcome TEXT NOT NULL, provider TEXT, model TEXT, reason TEXT, simulated INTEGER NOT NULL
+) STRICT;
+CREATE INDEX delegations_started ON delegations (started);
+CREATE TABLE attempts (
+    id TEXT PRIMARY KEY, delegation TEXT NOT NULL, number INTEGER NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
+    pattern TEXT NOT NULL, started REAL NOT NULL, latency REAL NOT NULL, outcome TEXT NOT NULL, kind TEXT, reason TEXT
+) STRICT;
+CREATE INDEX attempts_delegation ON attempts (delegation);
+CREATE TABLE calls (
+    id TEXT PRIMARY KEY, attempt TEXT NOT NULL, delegation TEXT NOT NULL, root TEXT NOT NULL, agent TEXT NOT NULL, tier TEXT,
+    provider TEXT NOT NULL, pattern TEXT NOT NULL, asked TEXT NOT NULL, answered TEXT, started REAL NOT NULL,
+    latency REAL NOT NULL, first_token REAL, input_tokens INTEGER, output_tokens INTEGER, cache_read_tokens INTEGER,
+    cache_write_tokens INTEGER, reasoning_tokens INTEGER, estimated INTEGER NOT NULL, cost_pico INTEGER,
+    outcome TEXT NOT NULL, reason TEXT, simulated INTEGER NOT NULL
+) STRICT;
+CREATE INDEX calls_delegation ON calls (delegation);
+CREATE INDEX calls_started ON calls (started);
+"""
+
+_ACCOUNTS = """
+CREATE TABLE accounts (
+    account TEXT NOT NULL, bucket INTEGER NOT NULL, settled INTEGER NOT NULL, reserved INTEGER NOT NULL,
+    PRIMARY KEY (account, bucket)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE holders (id INTEGER PRIMARY KEY AUTOINCREMENT, expires REAL NOT NULL) STRICT;
+CREATE TABLE reservations (
+    id TEXT PRIMARY KEY, holder INTEGER NOT NULL, made REAL NOT NULL, entries TEXT NOT NULL, what TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE closed (key TEXT PRIMARY KEY, until REAL NOT NULL, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE health (
+    at REAL NOT NULL, provider TEXT NOT NULL, model TEXT, state TEXT NOT NULL, reason TEXT, until REAL
+) STRICT;
+CREATE TABLE feedback (at REAL NOT NULL, delegation TEXT NOT NULL, score REAL NOT NULL, note TEXT, source TEXT) STRICT;
+ALTER TABLE calls ADD COLUMN family TEXT;
+ALTER TABLE calls ADD COLUMN profile TEXT;
+ALTER TABLE calls ADD COLUMN stage TEXT;
+ALTER TABLE calls ADD COLUMN role TEXT;
+ALTER TABLE calls ADD COLUMN tags TEXT;
+ALTER TABLE calls ADD COLUMN cost_source TEXT;
+ALTER TABLE delegations ADD COLUMN rejected TEXT;
+CREATE INDEX delegations_root ON delegations (root);
+"""
+
+MIGRATIONS: Final = (_FIRST, _ACCOUNTS)
+"""Each brings a file from its index to the next; `user_version` counts those that were run."""
