@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from bundle_loader.errors import ProviderFailure as ProviderFailure
     from bundle_loader.errors import RequestError as RequestError
     from bundle_loader.errors import Stopped as Stopped
+    from bundle_loader.events import CatalogueChanged as CatalogueChanged
     from bundle_loader.events import FallbackEvent as FallbackEvent
     from bundle_loader.events import OutcomeEvent as OutcomeEvent
+    from bundle_loader.events import PatternMoved as PatternMoved
     from bundle_loader.events import StatusEvent as StatusEvent
     from bundle_loader.events import TextEvent as TextEvent
     from bundle_loader.events import ToolEvent as ToolEvent
@@ -78,7 +80,16 @@ _HOMES = {
         "RequestError",
         "Stopped",
     ),
-    "events": ("FallbackEvent", "OutcomeEvent", "StatusEvent", "TextEvent", "ToolEvent", "TurnEvent"),
+    "events": (
+        "CatalogueChanged",
+        "FallbackEvent",
+        "OutcomeEvent",
+        "PatternMoved",
+        "StatusEvent",
+        "TextEvent",
+        "ToolEvent",
+        "TurnEvent",
+    ),
     "host": ("Host",),
     "ledger.meter": ("CallEstimate",),
     "messages": ("Message", "Usage"),

@@ -1,4 +1,4 @@
-"""What a delegation tells its listener while it runs: typed, frozen, printable."""
+"""What a delegation tells whoever streams it, and a host its listener: typed, frozen, printable."""
 
 from __future__ import annotations
 
@@ -68,3 +68,28 @@ class OutcomeEvent:
 
 
 Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent | BudgetEvent | OutcomeEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChanged:
+    """A renewed list offers other models than the one before."""
+
+    provider: str
+    added: tuple[str, ...]
+    """Ids, in the order of the new list."""
+    removed: tuple[str, ...]
+    """Ids, in the order of the old list."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatternMoved:
+    """A renewed list gives another first model for a pattern (or id) that was resolved before."""
+
+    provider: str
+    pattern: str
+    old: str | None
+    """None where it matched nothing."""
+    new: str | None
+
+
+HostEvent: TypeAlias = CatalogueChanged | PatternMoved

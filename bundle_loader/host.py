@@ -21,6 +21,7 @@ from bundle_loader.delegation.run import Run
 from bundle_loader.delegation.spawner import ProviderSpawner, Spawner
 from bundle_loader.delegation.tools import Tool
 from bundle_loader.errors import RequestError
+from bundle_loader.events import CatalogueChanged, HostEvent, PatternMoved
 from bundle_loader.ledger.budgets import Budgets
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.meter import Priced
@@ -28,14 +29,16 @@ from bundle_loader.ledger.prices import PriceBook
 from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
-from bundle_loader.providers.catalogues import Catalogues
-from bundle_loader.providers.live import Missing, aliases, live_providers
+from bundle_loader.providers.catalogues import STALE, Catalogues
+from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_providers
 from bundle_loader.providers.rates import rate_limits
+from bundle_loader.providers.saved import Endpoint, SavedCatalogues, endpoint
 from bundle_loader.providers.simulated import simulated_providers
 from bundle_loader.routing.candidate import Candidate, Route
+from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Choice
-from bundle_loader.sources.home import ledger_file
+from bundle_loader.sources.home import catalogues_folder, ledger_file
 from bundle_loader.sources.load import load_bundle
 from bundle_loader.sources.settings import find_settings
 
@@ -49,6 +52,10 @@ class Host:
     mounted; without it every provider of the environment is (`environment` defaults to `os.environ`). `simulate` mounts the
     simulated provider under every id, `faults` maps ids to faults of it (`{"anthropic": "503"}`). `ledger` is a path, by
     default a file in the user's data folder. `spawner` replaces the one that drives the SDKs.
+
+    Lists of models are saved in the folder `catalogues`: by default one in the user's data folder for the providers of the
+    environment, and none for `providers`. `stale` is the age in seconds up to which an older list serves while it is renewed;
+    with 0 every renewal is waited for. `listener` is called with each `CatalogueChanged` and `PatternMoved`, in the host's loop.
     """
 
     def __init__(
@@ -61,6 +68,9 @@ class Host:
         faults: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         spawner: Spawner | None = None,
+        catalogues: str | Path | None = None,
+        stale: float = STALE,
+        listener: Callable[[HostEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         environment = os.environ if environment is None else environment
@@ -77,6 +87,17 @@ class Host:
             else live_providers(environment, self.bundle.providers)
         )
         self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=simulate)
+        self._saved: SavedCatalogues | None = None
+        self._endpoints: Mapping[str, Endpoint] = {}
+        if not simulate and (catalogues is not None or providers is None):
+            self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
+            self._endpoints = (
+                live_endpoints(environment, self.bundle.providers)
+                if providers is None
+                else {id: endpoint(type(one).__qualname__, getattr(one, "base_url", None)) for id, one in providers.items()}
+            )
+        self._stale = stale
+        self._listener = listener
         self.clock = clock
         self._spawner = spawner or ProviderSpawner(self._provider)
         self._prices = PriceBook()
@@ -93,7 +114,15 @@ class Host:
             raise RequestError("this host is already open")
         self._ledger = await asyncio.to_thread(partial(Ledger, self._ledger_path, clock=self.clock))
         self._loop = asyncio.get_running_loop()
-        catalogues = Catalogues(self._mounted, clock=self.clock, aliases=aliases())
+        catalogues = Catalogues(
+            self._mounted,
+            clock=self.clock,
+            aliases=aliases(),
+            stale=self._stale,
+            saved=self._saved,
+            endpoints=self._endpoints,
+            changed=self._changed,
+        )
         self._delegator = Delegator(self.bundle, catalogues, self._spawner, self)
         return self
 
@@ -195,6 +224,23 @@ class Host:
     async def offers(self, providers: Iterable[str] | None = None) -> Offers:
         """What the mounted providers list now; all of them are asked at the same time."""
         return await self._open.catalogues.offers(providers)
+
+    async def refresh(self, providers: Iterable[str] | None = None) -> Offers:
+        """As `offers`, but each of them (all that are mounted, where None) is asked now, however young its list is."""
+        return await self._open.catalogues.offers(providers, refresh=True)
+
+    def _changed(self, old: Catalogue, new: Catalogue) -> None:
+        """Say which models came and went, then which patterns mean another one now."""
+        before, after = (dict.fromkeys(model.id for model in one.models) for one in (old, new))
+        added = tuple(id for id in after if id not in before)
+        removed = tuple(id for id in before if id not in after)
+        events: list[HostEvent] = [CatalogueChanged(new.provider, added, removed)] if added or removed else []
+        if self._delegator is not None:
+            events += [PatternMoved(new.provider, *move) for move in self._delegator.resolver.moved(old, new)]
+        for event in events:
+            logger.info("%s", event)
+            if self._listener is not None:
+                self._listener(event)
 
     # --- what the delegator asks of it
 

@@ -99,6 +99,10 @@ class SyncHost:
         """See `Host.offers`."""
         return self._run(self._host.offers(providers))
 
+    def refresh(self, providers: list[str] | None = None) -> Offers:
+        """See `Host.refresh`."""
+        return self._run(self._host.refresh(providers))
+
     def stream(self, agent: str, text: str, **given: Any) -> Iterator[StreamEvent]:
         """See `Host.stream`. Leaving the loop early cancels the delegation."""
         events: queue.SimpleQueue[StreamEvent | BaseException | None] = queue.SimpleQueue()

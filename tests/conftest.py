@@ -26,7 +26,8 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """A way out that was tried fails the test even when its error was swallowed."""
+    """A way out that was tried fails the test even when its error was swallowed. Saved lists are no test's but its own."""
+    isolation.forget_catalogues()
     tried, isolation.escapes[:] = list(isolation.escapes), []
     if tried:
         pytest.fail(f"{item.nodeid} tried to leave this machine: {', '.join(tried)}", pytrace=False)

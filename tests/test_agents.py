@@ -10,6 +10,7 @@ import pytest
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import DeclarationError, RequestError
+from bundle_loader.routing.request import make_request
 from tests.support.declared import agent_file, faults_of, load, pairs, refused, said, write
 
 ALL_KEYS = """\
@@ -279,7 +280,11 @@ PROTECTED = [
     "Authorization",
     "base_url", "baseURL", "azure_endpoint", "endpoint", "api_base", "extra_headers", "headers", "default_headers", "http_proxy",
     "proxies", "proxy_url", "verify", "verify_ssl", "ssl_context", "tls", "client_cert", "http_client", "http_options",
-    "credentials", "client_secret", "password", "organization", "ca_bundle", "private_key", "cookies",
+    "credentials", "client_secret", "password", "organization", "ca_bundle", "private_key", "cookies", "key", "host", "url",
+    "apikey", "APIKEY", "APIKey", "api.key", "__api__key__", "sslVerify", "httpAgent", "webhookUrl", "trust_env", "extra_query",
+    "x-goog-api-key", "aws_secret_access_key", "authorization_token", "jwt", "no_proxy", "certfile", "organisation",
+    "\uff41\uff50\uff49\uff3f\uff4b\uff45\uff59", "\u0430pi_key", "api\u200b_key", "\u00e1pi_k\u00e9y", "b\u03b1se_url",
+    "api\u00a0key", "my_host_name2", "someUrl", "tls mode 2", "use_insecure_mode",
 ]  # fmt: skip
 
 
@@ -291,12 +296,13 @@ def test_protected_keys_are_refused_in_every_spelling_and_depth(key: str, tmp_pa
         (f"{{{key}: 1}}", name),
         (f"{{extra_body: {{deep: [1, {{{key}: 1}}]}}}}", f"extra_body.deep[1].{name}"),
     ):
-        assert faults_of(f"config: {written}") == [f"2:9: config: '{where}' {rest}"]
+        column = written.index(key)
+        assert faults_of(f"config: {written}") == [f"2:{9 + column}: config: '{where}' {rest}"]
         assert faults_of(f"provider_preferences: [{{provider: p, model: m, config: {written}}}]") == [
-            f"2:56: provider_preferences[0].config: '{where}' {rest}"
+            f"2:{56 + column}: provider_preferences[0].config: '{where}' {rest}"
         ]
         assert refused(tmp_path, "t.yaml", {"t.yaml": f"tiers: {{t: [{{provider: p, model: m, config: {written}}}]}}"}) == [
-            f"t.yaml:1:45: tiers.t[0].config: '{where}' {rest}"
+            f"t.yaml:1:{45 + column}: tiers.t[0].config: '{where}' {rest}"
         ]
     with pytest.raises(ValueError, match="may not be set in a config"):
         Preference(provider="p", model="m", config={"deep": [{name: 1}]})
@@ -313,7 +319,10 @@ def test_ordinary_settings_are_no_secrets() -> None:
     usual = (
         "temperature: 0.2, max_tokens: 10, max_completion_tokens: 5, top_p: 1, stop: [a], seed: 1, reasoning_effort: low,"
         " thinking: {type: enabled, budget_tokens: 100}, verbosity: low, service_tier: auto, presence_penalty: 0.1,"
-        " max_output_tokens: 3, logit_bias: {'50256': -100}, response_format: {type: json_object}, keep_alive: 5m, num_ctx: 4096"
+        " max_output_tokens: 3, logit_bias: {'50256': -100}, response_format: {type: json_object}, keep_alive: 5m, num_ctx: 4096,"
+        " metadata: {user_id: a}, safety_settings: [{category: c, threshold: t}], tool_choice: {type: auto}, stop_token: x,"
+        " prompt_cache_key: k, stop_token_ids: [1], eos_token: y, min_tokens: 1, author: z, keywords: [a], certainty: 1,"
+        " parallel_tool_calls: true, thinking_config: {thinking_budget: 1, include_thoughts: true}, monkey: 1, ghost: 1"
     )
     assert faults_of(f"config: {{{usual}}}") == []
 
@@ -324,3 +333,20 @@ def test_read_agents_are_frozen_and_equal_by_content(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         first.tier = "strong"  # type: ignore[misc]
     assert agent_file("name: x").written == agent_file("# a comment\nname:   x").written
+
+
+def test_every_protected_key_of_a_config_is_named_at_its_place() -> None:
+    rest = "may not be set in a config: models, messages, keys and addresses are not a bundle's to set"
+    assert faults_of("config:\n  api_key: 1\n  extra:\n    - fine: 1\n      headers: {a: 1}\n  model: x\ntolos: [a]") == [
+        f"3:3: config: 'api_key' {rest}",
+        f"6:7: config: 'extra[0].headers' {rest}",
+        f"7:3: config: 'model' {rest}",
+        "8:1: tolos: unknown key; did you mean 'tools'?",
+    ]
+
+
+@pytest.mark.parametrize("config", [{"API-Key": "sk-x"}, {"extra": [{"base_url": "sk-x"}]}, {"model": "sk-x"}])
+def test_a_caller_sets_no_protected_key_either(config: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="may not be set in a config") as caught:
+        make_request(Agent(name="x"), config=config)
+    assert "sk-x" not in str(caught.value)

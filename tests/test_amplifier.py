@@ -217,7 +217,7 @@ def test_flat_names_are_tools_of_the_host() -> None:
         (
             "meta: {name: x}\nprovider_preferences: [{provider: p, model: m, config: {base_url: 'http://x'}}]",
             [
-                "3:56: provider_preferences[0].config: 'base_url' may not be set in a config: models, messages, keys and"
+                "3:57: provider_preferences[0].config: 'base_url' may not be set in a config: models, messages, keys and"
                 " addresses are not a bundle's to set"
             ],
         ),

@@ -44,6 +44,13 @@ async def chosen(host: Host) -> str | None:
     return found.model if found else None
 
 
+async def failed(host: Host, provider: str) -> None:
+    """Wait until the renewal that runs beside has failed."""
+    async with asyncio.timeout(10):
+        while "failed" not in str((await host.offers([provider])).by_id[provider].stale):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.005)
+
+
 async def test_many_at_once_ask_once(vendors: Served, tmp_path: Path) -> None:
     world, base = vendors
     bundle = worker(tmp_path, "anthropic/claude-haiku-*", "openai/gpt-4o", "google/gemini-2.5-pro", "ollama/qwen3*")
@@ -104,6 +111,8 @@ async def test_a_list_is_kept_for_its_time_and_then_renewed(tmp_path: Path) -> N
         assert await chosen(host) == "m-1"
         assert provider.list_calls == 1
         clock.now += 1
+        assert await chosen(host) == "m-1", "an older list serves while it is renewed"
+        await asyncio.sleep(0.01)
         assert await chosen(host) == "m-2", "resolved when delegated, without loading the bundle again"
         assert (await host.delegate("worker", "Work.")).model == "m-2"
     assert provider.list_calls == 2
@@ -117,6 +126,8 @@ async def test_an_old_list_serves_on_with_a_note_when_its_renewal_fails(vendors:
         assert (await host.route("worker")).notes == ()
         world.vendor("openai").fault = Fault.list(Fault.status(503))
         clock.now += KEEP
+        assert (await host.route("worker")).notes == ("openai: its list of models is 15 min old and is being renewed",)
+        await failed(host, "openai")
         route = await host.route("worker")
         assert route.chosen is not None
         (note,) = route.notes
@@ -125,6 +136,8 @@ async def test_an_old_list_serves_on_with_a_note_when_its_renewal_fails(vendors:
         assert note in result.notes
         world.vendor("openai").fault = None
         clock.now += KEEP_FAILURE
+        assert (await host.route("worker")).notes == (note,), "what failed last is said until a renewal succeeds"
+        await host.refresh(["openai"])
         assert (await host.route("worker")).notes == ()
     assert len(world.lists("openai")) == 3
 

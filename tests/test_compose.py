@@ -1,7 +1,12 @@
-"""Composition against case files: each holds bundles and agents as text, and what they come to."""
+"""Composition against case files: each holds bundles and agents as text, what they come to, and where each value came from.
+
+`origins` are all writings of an agent's fields, as `explain` prints them; `places` say where a value of the composed header
+stands (`tiers.t[0]: b.yaml:1`); `links` are symbolic links, by what they lead to.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +14,22 @@ import pytest
 import yaml
 
 from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.tree import position
 from bundle_loader.errors import DeclarationError, RequestError
-from tests.support.declared import load, pairs, refused, said, shown
+from bundle_loader.routing.explain import origins
+from tests.support.declared import load, pairs, refused, said, shown, write
 
 FOLDER = Path(__file__).with_name("cases") / "compose"
 TABLES = ("tiers", "roles", "profiles")
 PLAIN = ("layers", "default", "tier_order", "vars", "context", "version")
-KEYS = {"name", "files", "load", "error", "agents", "only", "hidden", "broken", "problems", *TABLES, *PLAIN}
+KEYS = {"name", "files", "links", "load", "error", "origins", "places", "agents"} | {
+    "only",
+    "hidden",
+    "broken",
+    "problems",
+    *TABLES,
+    *PLAIN,
+}
 CASES = [
     pytest.param(case, id=f"{path.stem}: {case['name']}")
     for path in sorted(FOLDER.glob("*.yaml"))
@@ -26,10 +40,16 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_case(case: dict[str, Any], tmp_path: Path) -> None:
     assert set(case) <= KEYS, "a misspelt key would check nothing"
+    write(tmp_path, case["files"])
+    for name, target in case.get("links", {}).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(target)
     if "error" in case:
-        assert refused(tmp_path, case["load"], case["files"]) == case["error"]
+        faults = refused(tmp_path, case["load"])
+        assert [cut(found, wanted) for found, wanted in zip(faults, case["error"], strict=False)] == case["error"]
+        assert len(faults) == len(case["error"]), faults
         return
-    bundle = load(tmp_path, case["load"], case["files"])
+    bundle = load(tmp_path, case["load"])
     problems = said(tmp_path, bundle.problems)
     expected = case.get("problems", [])
     assert [cut(found, wanted) for found, wanted in zip(problems, expected, strict=False)] == expected
@@ -45,6 +65,19 @@ def test_case(case: dict[str, Any], tmp_path: Path) -> None:
         if key in case:
             found = getattr(bundle, key)
             assert (list(found) if isinstance(found, tuple) else found) == case[key]
+
+    check_places(tmp_path, bundle, case)
+
+
+def check_places(folder: Path, bundle: Bundle, case: dict[str, Any]) -> None:
+    for name, expected in case.get("origins", {}).items():
+        rows = [str(origin) for origin in origins(bundle, name)]
+        assert [row.replace(f"{folder.resolve()}/", "") for row in rows] == expected, name
+    for path, expected in case.get("places", {}).items():
+        assert bundle.header is not None
+        steps = tuple(int(word) if word.isdigit() else word for word in re.findall(r"[^.\[\]]+", path))
+        file, line, _ = position(bundle.header, steps)
+        assert f"{file}:{line}".replace(f"{folder.resolve()}/", "") == expected, path
 
 
 def check_names(bundle: Bundle, case: dict[str, Any]) -> None:

@@ -96,6 +96,8 @@ async def test_the_route_follows_the_list_of_models(tmp_path: Path) -> None:
         lister.models = ("m-1", "m-2")
         assert (await host.delegate("worker", "go")).model == "m-1"
         clock.now += 3_600
+        assert (await host.delegate("worker", "go")).model == "m-1", "the old list serves while it is renewed"
+        await asyncio.sleep(0.05)
         assert (await host.delegate("worker", "go")).model == "m-2"
 
 

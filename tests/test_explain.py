@@ -22,7 +22,10 @@ from bundle_loader.errors import RequestError
 from bundle_loader.routing.explain import origins, verdicts
 from bundle_loader.routing.request import DecidedBy, make_request
 from bundle_loader.routing.select import select
-from tests.support.declared import load, refused
+from bundle_loader.sources.load import load_bundle
+from bundle_loader.sources.settings import find_settings
+from tests.support.command import command
+from tests.support.declared import load, refused, write
 
 TIERS = "tiers: {t: [p/t], u: [p/u]}\n"
 
@@ -315,3 +318,78 @@ def test_the_layers_as_a_flowchart(tmp_path: Path) -> None:
 
 def test_a_loop_is_still_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, "a.yaml", {"a.yaml": "includes: [./b.yaml]", "b.yaml": "includes: [./a.yaml]"})
+
+
+# --- settings and context over the layers
+
+SETTINGS = {
+    "site/settings.yaml": "agents: {x: {tier: u, mandatory: true}, y: {model_role: [r, s]}}\ndefault: t\n",
+    "home/settings.yaml": (
+        "tiers: {t: [p/new, base], u: ~}\nprovider_order: [b, a]\nvars: {one: 1, two: ~}\n"
+        "agents: {x: ~, y: {provider_preferences: [p/y]}}\n"
+    ),
+    "project/.bundle-loader/settings.yaml": "bundle: ../top.yaml\n",
+}
+
+
+def test_settings_are_layers_over_the_bundle(tmp_path: Path) -> None:
+    write(tmp_path, {f"project/{name}": text for name, text in DIAMOND.items()}, mark=False)
+    here = write(tmp_path, SETTINGS, mark=False) / "project"
+    found = find_settings({"BUNDLE_LOADER_SITE": str(tmp_path / "site"), "BUNDLE_LOADER_HOME": str(tmp_path / "home")}, here)
+    bundle = load_bundle(settings=found)
+    assert [line.replace(f"{tmp_path.resolve()}/", "") for line in tree(bundle.laid)][:4] == [
+        "user settings  home/settings.yaml  laid 7: tiers t, u removed; provider_order b, a; vars one, two removed; "
+        "agents x without its pin, y to its own list",
+        "project settings  .bundle-loader/settings.yaml  laid 6: bundle ../top.yaml",
+        "organisation settings  site/settings.yaml  laid 5: agents x to tier u (mandatory), y to role r or s; default t",
+        "top  project/top.yaml  laid 4: 1 agent, 1 removal",
+    ]
+    assert [layer.name for layer in bundle.laid[:4]] == list(bundle.layers)
+    assert [str(overlap) for overlap in overlaps(bundle.laid)] == [
+        "agent x: user settings over organisation settings over top over right over left over base",
+        "agent y: user settings over organisation settings over base",
+        "tier t: user settings over right over base",
+        "tier u: user settings over base",
+    ]
+    chart = flowchart(bundle.laid).splitlines()
+    assert chart[1].startswith('  b7[["user settings<br/>')
+    assert chart[8:12] == [
+        "  b7 -->|over| b6",
+        "  b6 -->|over| b5",
+        "  b5 -->|over| b4",
+        "  b4 -->|includes| b2",
+    ]
+
+
+def test_the_command_shows_settings_and_context(tmp_path: Path) -> None:
+    files = {
+        "team.md": "---\nincludes: [./base.md]\ncontext: {include: [one.txt]}\n---\nOwn.\n@team:two.txt\n",
+        "base.md": "---\ntiers: {t: [p/m]}\n---\nBase\n",
+        "one.txt": "One",
+        "two.txt": "x" * 1234,
+        "data/settings.yaml": "provider_order: [b]\n",
+    }
+    write(tmp_path, files)
+    ran = command("explain", "bundle", "./team.md", home=tmp_path, cwd=tmp_path)
+    assert ran.out.splitlines() == [
+        "user settings  data/settings.yaml  laid 3: provider_order b",
+        "team  team.md  laid 2: writes no agent and no tier",
+        "`-- base  base.md  laid 1: 1 tier",
+        "laid in this order, each over those before: base, team, user settings",
+        "context, 1,320 characters in front of the host's prompt:",
+        "  text of base  base.md  4 characters",
+        "  team:one.txt  one.txt  3 characters, named at team.md:3:21",
+        "  text of team  team.md  18 characters",
+        "  team:two.txt  two.txt  1,234 characters, named at team.md:6:1",
+    ]
+    told = command("explain", "bundle", "./team.md", "--json", "--mermaid", home=tmp_path, cwd=tmp_path).json
+    assert told["layers"][2]["settings"] == "user"
+    assert told["layers"][2]["sets"] == [{"key": "provider_order", "values": ["b"]}]
+    assert told["context"]["characters"] == 1320
+    assert [(part["name"], part["file"], part["characters"], part["named_at"]) for part in told["context"]["parts"]] == [
+        ("", "base.md", 4, ""),
+        ("team:one.txt", "one.txt", 3, "team.md:3:21"),
+        ("", "team.md", 18, ""),
+        ("team:two.txt", "two.txt", 1234, "team.md:6:1"),
+    ]
+    assert "  b3 -->|over| b2" in told["mermaid"].splitlines()

@@ -143,3 +143,33 @@ def test_writing_a_key_of_the_slot_clears_the_others(one: str, two: str) -> None
     folded = fold_agent(lower, upper)
     wrote = slot & upper.entries.keys()
     assert slot & folded.entries.keys() == (wrote or slot & lower.entries.keys())
+
+
+def written(node: Node | None) -> set[tuple[object, ...]]:
+    """Every scalar of a tree with the place where it was written."""
+    if isinstance(node, Scalar):
+        return {(node.text, node.quoted, node.file, node.line, node.column)}
+    parts: list[Node] = (
+        list(node.entries.values()) if isinstance(node, Mapping) else node.items if isinstance(node, Sequence) else []
+    )
+    return {place for part in parts for place in written(part)}
+
+
+def keys_of(node: Node | None) -> set[tuple[object, ...]]:
+    """Every key of a tree with its line and column."""
+    if isinstance(node, Mapping):
+        own = {(key, *node.keys[key]) for key in node.entries}
+        return own.union(*(keys_of(value) for value in node.entries.values()))
+    return set().union(*(keys_of(item) for item in node.items)) if isinstance(node, Sequence) else set()
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(headers, min_size=3, max_size=3), st.lists(agents, min_size=3, max_size=3))
+def test_every_value_keeps_the_place_where_it_was_written(three: list[str], other: list[str]) -> None:
+    for texts, join in ((three, fold), (other, fold_agent)):
+        a, b, c = (tree("\n" * index + text, f"{index}.yaml") for index, text in enumerate(texts))
+        folded = join(join(a, b), c)  # type: ignore[operator]
+        assert written(folded) <= written(a) | written(b) | written(c)
+        assert keys_of(folded) - {("tier", line, column) for _, line, column in keys_of(folded)} <= (
+            keys_of(a) | keys_of(b) | keys_of(c)
+        )

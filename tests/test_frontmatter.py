@@ -91,7 +91,7 @@ def test_columns_count_characters() -> None:
     assert faults_of("limits: {'größe': 1, max_turns: 0}\ndescription: ü\nconfig: {ä: [1, {api_key: x}]}") == [
         "2:10: limits.größe: unknown key",
         "2:33: limits.max_turns: '0' does not fit: input should be greater than or equal to 1",
-        "4:9: config: 'ä[1].api_key' may not be set in a config: models, messages, keys and addresses are not a bundle's to set",
+        "4:18: config: 'ä[1].api_key' may not be set in a config: models, messages, keys and addresses are not a bundle's to set",
     ]
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from bundle_loader import AllFailed, Host, LedgerError, NoCandidate, SimulatedProvider, load_bundle
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.records import CallRecord, Outcome, from_pico, to_pico
 from bundle_loader.ledger.migrations import MIGRATIONS
+from bundle_loader.ledger.records import CallRecord, Outcome, from_pico, to_pico
 from bundle_loader.messages import Usage
 from tests.support.hosting import both, mounted, worker
 from tests.support.vendors import Fault, Reply, World

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bundle_loader.declared.frontmatter import read_yaml_document
+from bundle_loader.declared.settings import Origin, SettingsFile, read_settings
 from bundle_loader.errors import RequestError
 from bundle_loader.providers.live import aliases
 from bundle_loader.providers.snapshot import model_info, snapshot_models
@@ -36,6 +38,11 @@ def offers_of(written: dict[str, Any]) -> Offers:
     return Offers(by_id, aliases())
 
 
+def settings_of(written: dict[Origin, str]) -> list[SettingsFile]:
+    """Settings files as the organisation, the project and the user wrote them, least derived first."""
+    return [read_settings(read_yaml_document(text, f"{origin}.yaml"), origin) for origin, text in written.items()]
+
+
 @pytest.mark.parametrize(("file", "case"), CASES)
 def test_case(file: dict[str, Any], case: dict[str, Any], tmp_path: Path) -> None:
     assert set(case) <= KEYS, "a misspelt key would check nothing"
@@ -43,7 +50,7 @@ def test_case(file: dict[str, Any], case: dict[str, Any], tmp_path: Path) -> Non
     path.write_text(file["bundle"], encoding="utf-8")
     for name, text in file.get("files", {}).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    bundle = load_bundle(path, strict=True)
+    bundle = load_bundle(path, strict=True, settings=settings_of(file.get("settings", {})))
     offers = offers_of(file["catalogues"])
     if "error" in case:
         with pytest.raises(RequestError) as caught:

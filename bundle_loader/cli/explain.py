@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from bundle_loader.cli.ages import lines as ages
+from bundle_loader.cli.ages import lists_behind, providers_of
 from bundle_loader.cli.hosting import choice, opened, with_host
-from bundle_loader.cli.layers import flowchart, tree
+from bundle_loader.cli.layers import context, flowchart, size, tree
 from bundle_loader.cli.options import (
     BundleOption,
     FaultOption,
@@ -25,6 +27,7 @@ from bundle_loader.cli.options import (
     TierOption,
 )
 from bundle_loader.cli.output import as_json, jsonable
+from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import overlaps
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
@@ -60,7 +63,8 @@ def explain(
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show who decided what: a bundle's layers, an agent's fields, its route, every rejection.
+    """Show who decided what: a bundle's layers, the settings over them and its context; an agent's fields, its route, every
+    rejection.
 
     An agent that is called 'bundle' is explained by 'agent bundle'.
     """
@@ -95,16 +99,32 @@ def _explain_bundle(name: str | None, mermaid: bool, json: bool) -> None:
     over = overlaps(loaded.laid)
     if json:
         chart = {"mermaid": flowchart(loaded.laid)} if mermaid else {}
-        as_json({"bundle": loaded.name, "layers": jsonable(loaded.laid), "overlaps": jsonable(over), **chart})
+        parts = [_part(part) for part in loaded.context_parts]
+        layers, text = jsonable(loaded.laid), {"characters": len(loaded.context), "parts": parts}
+        as_json({"bundle": loaded.name, "layers": layers, "overlaps": jsonable(over), "context": text, **chart})
         return
     if mermaid:
         typer.echo(flowchart(loaded.laid))
         return
     for line in tree(loaded.laid):
         typer.echo(line)
-    typer.echo(f"laid in this order, each over those before: {', '.join(loaded.layers)}")
+    typer.echo(f"laid in this order, each over those before: {', '.join(layer.name for layer in loaded.laid)}")
     for overlap in over:
         typer.echo(f"  {overlap}")
+    if loaded.context_parts:
+        typer.echo(f"context, {size(len(loaded.context))} in front of the host's prompt:")
+    for line in context(loaded.context_parts):
+        typer.echo(f"  {line}")
+
+
+def _part(part: ContextPart) -> dict[str, Any]:
+    return {
+        "bundle": part.bundle,
+        "file": part.file,
+        "name": part.name,
+        "characters": len(part.text),
+        "named_at": part.named_at,
+    }
 
 
 def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, Any], json: bool) -> None:
@@ -114,13 +134,16 @@ def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, 
     route: Route | None = None
     found: tuple[Verdict, ...] = ()
     unrouted = ""
+    lists: list[dict[str, Any]] = []
 
-    async def ask(host: Host) -> Route:
-        return await host.route(label, **said)
+    async def ask(host: Host) -> tuple[Route, list[dict[str, Any]]]:
+        route = await host.route(label, **said)
+        return route, await lists_behind(host, providers_of(route))
 
     try:
         found = verdicts(host.bundle, make_request(agent, **said))
-        route = with_host(host, ask) if "route" in parts else None
+        if "route" in parts:
+            route, lists = with_host(host, ask)
     except RequestError as error:
         if "agent" not in parts:
             raise
@@ -133,6 +156,7 @@ def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, 
                 "fields": jsonable(fields),
                 "decides": jsonable(found),
                 "route": jsonable(route),
+                "lists": lists,
                 "unrouted": unrouted,
             }
         )
@@ -147,5 +171,7 @@ def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, 
             typer.echo(f"{'->' if verdict.decides else '  '} {verdict}")
     if route is not None:
         typer.echo(str(route))
+        for line in ages(lists):
+            typer.echo(line)
     if unrouted:
         typer.echo(unrouted)

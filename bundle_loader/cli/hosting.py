@@ -31,8 +31,8 @@ def choice(**given: Any) -> dict[str, Any]:
 
 
 def opened(bundle: str | None, simulate: bool, fault: list[str] | None, ledger: Path | None) -> Host:
-    """A host for a command."""
-    return Host(load_bundle(bundle), simulate=simulate, faults=pairs(fault, "--fault"), ledger=ledger)
+    """A host for a command. It waits for lists that are due: it ends too soon to renew them beside its work."""
+    return Host(load_bundle(bundle), simulate=simulate, faults=pairs(fault, "--fault"), ledger=ledger, stale=0)
 
 
 def with_host(host: Host, work: Callable[[Host], Awaitable[T]]) -> T:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
+from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import Laid
 
 
 def tree(layers: Sequence[Laid]) -> Iterator[str]:
-    """Lines: each bundle above what it includes, the most derived first; one that comes again is only named."""
+    """Lines: each bundle above what it includes, the most derived first, settings before all bundles; one that comes again
+    is only named.
+    """
     by_file = {layer.file: layer for layer in layers}
     included = {file for layer in layers for file in layer.includes}
     seen: set[str] = set()
@@ -30,7 +34,9 @@ def _branch(layer: Laid, by_file: Mapping[str, Laid], seen: set[str], first: str
 
 
 def summary(layer: Laid) -> str:
-    """When it was laid, and how much it writes."""
+    """When it was laid, and how much it writes; of settings, what each key says."""
+    if layer.settings:
+        return f"laid {layer.order}: {'; '.join(map(str, layer.sets)) or 'says nothing'}"
     counts = [
         (len(layer.agents), "agent", "agents"),
         (len(layer.patches), "patch", "patches"),
@@ -41,13 +47,30 @@ def summary(layer: Laid) -> str:
     return f"laid {layer.order}: {written or 'writes no agent and no tier'}"
 
 
+def context(parts: Sequence[ContextPart]) -> Iterator[str]:
+    """Lines: each piece of the text for the front of the host's prompt, in its order, with its size."""
+    for part in parts:
+        what = f"{part.name}  {part.file}" if part.name else f"text of {part.bundle}  {part.file}"
+        via = f", named at {part.named_at}" if part.named_at else ""
+        yield f"{what}  {size(len(part.text))}{via}"
+
+
+def size(characters: int) -> str:
+    """`1 character`, `1,234 characters`."""
+    return f"{characters:,} character{'' if characters == 1 else 's'}"
+
+
 def flowchart(layers: Sequence[Laid]) -> str:
-    """A Mermaid flowchart: an arrow from each bundle to what it includes."""
+    """A Mermaid flowchart: an arrow from each bundle to what it includes, from settings to what they are laid over."""
     ids = {layer.file: f"b{layer.order}" for layer in layers}
     lines = ["flowchart TD"]
     for layer in reversed(layers):
         label = "<br/>".join(_escaped(text) for text in (layer.name, layer.file, summary(layer)))
-        lines.append(f'  {ids[layer.file]}["{label}"]')
+        left, right = ("[[", "]]") if layer.settings else ("[", "]")
+        lines.append(f'  {ids[layer.file]}{left}"{label}"{right}')
+    for below, layer in reversed(list(pairwise(layers))):
+        if layer.settings:
+            lines.append(f"  {ids[layer.file]} -->|over| {ids[below.file]}")
     for layer in reversed(layers):
         lines += [f"  {ids[layer.file]} -->|includes| {ids[file]}" for file in dict.fromkeys(layer.includes)]
     return "\n".join(lines)

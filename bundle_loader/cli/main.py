@@ -30,7 +30,7 @@ STOPPED: Final = 130
 
 COMMANDS: Final = {
     "init": "Write a small bundle to start from.",
-    "check": "Check a bundle and its agents: every fault with file, line and remedy.",
+    "check": "Check a bundle and its agents, or a recipe file: every fault with file, line and remedy.",
     "agents": "List the agents of a bundle, their tiers and what they prefer.",
     "models": "List the models that providers offer now.",
     "resolve": "Show which model an agent, or a provider/glob, means now.",

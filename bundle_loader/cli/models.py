@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from bundle_loader.cli.ages import listed
 from bundle_loader.cli.hosting import opened, with_host
 from bundle_loader.cli.main import NO_ANSWER
-from bundle_loader.cli.options import BundleOption, FaultOption, JsonOption, LedgerOption, SimulateOption
+from bundle_loader.cli.options import BundleOption, FaultOption, JsonOption, LedgerOption, RefreshOption, SimulateOption
 from bundle_loader.cli.output import as_json, jsonable, table
 from bundle_loader.errors import RequestError, did_you_mean
 from bundle_loader.host import Host
+from bundle_loader.routing.age import told
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.offer import Offer, Offers
 
@@ -25,19 +27,22 @@ def models(
     simulate: SimulateOption = False,
     fault: FaultOption = None,
     ledger: LedgerOption = None,
+    refresh: RefreshOption = False,
     json: JsonOption = False,
 ) -> None:
     """List the models that providers offer now."""
 
     async def ask(host: Host) -> Offers:
-        return await host.offers(None if provider is None else [provider])
+        wanted = None if provider is None else [provider]
+        return await (host.refresh(wanted) if refresh else host.offers(wanted))
 
-    offers = with_host(opened(bundle, simulate, fault, ledger), ask)
+    host = opened(bundle, simulate, fault, ledger)
+    offers = with_host(host, ask)
     chosen = _chosen(offers, provider)
     if json:
-        as_json({"providers": [_as_json(offer) for offer in chosen]})
+        as_json({"providers": [_as_json(offer, host.clock()) for offer in chosen]})
     else:
-        _print(chosen)
+        _print(chosen, host.clock())
     if not any(offer.catalogue for offer in chosen):
         raise typer.Exit(NO_ANSWER)
 
@@ -51,10 +56,10 @@ def _chosen(offers: Offers, provider: str | None) -> list[Offer]:
     return [offer]
 
 
-def _as_json(offer: Offer) -> dict[str, object]:
+def _as_json(offer: Offer, now: float) -> dict[str, object]:
     catalogue = offer.catalogue
     return {
-        "provider": offer.provider,
+        **listed(offer, now),
         "local": offer.local,
         "reason": offer.reason,
         "simulated": bool(catalogue and catalogue.simulated),
@@ -62,7 +67,7 @@ def _as_json(offer: Offer) -> dict[str, object]:
     }
 
 
-def _print(offers: list[Offer]) -> None:
+def _print(offers: list[Offer], now: float) -> None:
     rows = [
         (offer.provider, model.id, model.created.date() if model.created else None, model.window, _capabilities(model))
         for offer in offers
@@ -76,6 +81,8 @@ def _print(offers: list[Offer]) -> None:
     for offer in offers:
         if offer.reason:
             typer.echo(f"{offer.provider}: {offer.reason}", err=True)
+        elif offer.catalogue is not None and not offer.catalogue.simulated:
+            typer.echo(f"{offer.provider}: {told(offer, now)}", err=True)
 
 
 def _capabilities(model: ModelInfo) -> str:

@@ -16,6 +16,7 @@ FaultOption = Annotated[
         "--fault", metavar="PROVIDER=KIND", help="With --simulate: a fault, such as anthropic=503 or openai=down. Repeatable."
     ),
 ]
+RefreshOption = Annotated[bool, typer.Option("--refresh", help="Ask the providers now, however young their lists are.")]
 LedgerOption = Annotated[Path | None, typer.Option("--ledger", metavar="PATH", help="Another ledger file.")]
 PreferOption = Annotated[
     list[str] | None,

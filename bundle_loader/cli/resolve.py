@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bundle_loader.cli.ages import lines as ages
+from bundle_loader.cli.ages import lists_behind, providers_of
 from bundle_loader.cli.hosting import choice, opened, with_host
 from bundle_loader.cli.main import NO_ANSWER
 from bundle_loader.cli.options import (
@@ -18,6 +20,7 @@ from bundle_loader.cli.options import (
     PreferOption,
     ProfileOption,
     ProviderOption,
+    RefreshOption,
     RoleOption,
     SimulateOption,
     StageOption,
@@ -51,6 +54,7 @@ def resolve(
     simulate: SimulateOption = False,
     fault: FaultOption = None,
     ledger: LedgerOption = None,
+    refresh: RefreshOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show which model an agent, or a provider/glob, means now."""
@@ -60,18 +64,23 @@ def resolve(
     )
     names = what or sorted(host.bundle.agents)
 
-    async def ask(host: Host) -> list[dict[str, Any]]:
-        return [await _glob(host, name) if "/" in name else await _agent(host, name, said, alone=bool(what)) for name in names]
+    async def ask(host: Host) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        if refresh:
+            await host.refresh()
+        found = [await _glob(host, name) if "/" in name else await _agent(host, name, said, alone=bool(what)) for name in names]
+        return found, await lists_behind(host, (provider for entry in found for provider in entry.pop("providers")))
 
-    found = with_host(host, ask)
+    found, lists = with_host(host, ask)
     if json:
-        as_json({"resolved": found})
+        as_json({"resolved": found, "lists": lists})
     else:
         rows = [(entry["name"], entry["model"] or "-", entry["decided_by"], entry["why"]) for entry in found]
         table(("asked", "model", "decided by", ""), rows)
         for entry in found:
             for rejection in entry["rejections"] if what else ():
                 typer.echo(f"  x {rejection}")
+        for line in ages(lists):
+            typer.echo(line)
     if any(entry["failed"] for entry in found):
         raise typer.Exit(NO_ANSWER)
 
@@ -100,6 +109,7 @@ def _of_route(name: str, route: Route) -> dict[str, Any]:
         failed=not chosen,
     )
     entry["candidates"] = [jsonable(candidate) for candidate in route.candidates]
+    entry["providers"] = providers_of(route)
     return entry
 
 
@@ -116,8 +126,17 @@ async def _glob(host: Host, text: str) -> dict[str, Any]:
         text, best, "-", more if ids else "matches nothing", [resolved.reason] if resolved.reason else [], failed=not ids
     )
     entry["matches"] = ids
+    entry["providers"] = [preference.provider]
     return entry
 
 
 def _entry(name: str, model: str | None, decided_by: str, why: str, rejections: list[str], *, failed: bool) -> dict[str, Any]:
-    return {"name": name, "model": model, "decided_by": decided_by, "why": why, "rejections": rejections, "failed": failed}
+    return {
+        "name": name,
+        "model": model,
+        "decided_by": decided_by,
+        "why": why,
+        "rejections": rejections,
+        "failed": failed,
+        "providers": (),
+    }

@@ -16,6 +16,7 @@ from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import Laid
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference
+from bundle_loader.declared.recipe import Recipe
 from bundle_loader.declared.tables import ProviderSettings, RouteTest
 from bundle_loader.declared.tree import Mapping as Tree
 from bundle_loader.declared.written import Final
@@ -73,11 +74,14 @@ class Bundle(Final):
     """The tier that settings give to whoever inherits from nobody."""
     tests: tuple[RouteTest, ...] = ()
     """What its routes must come to; the n-th stands at `tests[n]` of `header`."""
+    recipes: dict[str, Recipe] = Field(default_factory=dict)
+    """Read and checked; nothing runs them yet."""
     layers: tuple[str, ...] = ()
     """Names of the bundles it is made of, in the order in which they were laid."""
 
     _problems: tuple[Fault, ...] = PrivateAttr(default=())
     _broken: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
+    _broken_recipes: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
     _contributions: dict[str, list[Contribution]] = PrivateAttr(default_factory=dict)
     _context_parts: tuple[ContextPart, ...] = PrivateAttr(default=())
     _header: Tree | None = PrivateAttr(default=None)
@@ -124,7 +128,7 @@ class Bundle(Final):
             return found
         if self._aliases is None:
             self._aliases = {}
-            for agent in self.agents.values():
+            for _, agent in sorted(self.agents.items()):
                 for alias in agent.aliases:
                     self._aliases.setdefault(alias, agent.name)
         if name in self._aliases:
@@ -154,6 +158,16 @@ class Bundle(Final):
         """The list of a role. Raises RequestError with the nearest name."""
         return _found(self.roles, name, "role", self.name)
 
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of a name, or of `bundle:name`. Raises DeclarationError where it has faults, else RequestError."""
+        bundle, colon, short = name.rpartition(":")
+        found = self.recipes.get(short)
+        if found is not None and bundle in ("", found.bundle):
+            return found
+        if not colon and short in self._broken_recipes:
+            raise DeclarationError(self._broken_recipes[short])
+        return _found(self.recipes if not colon else {}, name, "recipe", self.name)
+
     def profile(self, name: str, stage: str | None = None) -> Preferences:
         """The list of a profile's cell for a stage, else of its `default`. Raises RequestError."""
         cells = _found(self.profiles, name, "profile", self.name)
@@ -174,6 +188,8 @@ class Bundle(Final):
                 while agent is not None:
                     del agent["file"]
                     agent = agent["parent_instruction"]
+            for recipe in dumped["recipes"].values():
+                del recipe["file"]
             text = json.dumps(dumped, sort_keys=True, default=str)
             self._hash = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._hash

@@ -1,4 +1,7 @@
-"""Layers folded into one bundle, with the origin of every value kept beside it."""
+"""Layers folded into one bundle, with the origin of every value kept beside it.
+
+4. Every value keeps its origin (file, line) and what it replaced (composition).
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ from bundle_loader.declared.bundle import SELF, Bundle, Contribution
 from bundle_loader.declared.context import parts_of, text_of
 from bundle_loader.declared.finish import Finisher
 from bundle_loader.declared.finish_budgets import finish_budgets
-from bundle_loader.declared.fold import fold, fold_agent
+from bundle_loader.declared.fold import fold, fold_agent, has_tombstones
 from bundle_loader.declared.laid import laid
 from bundle_loader.declared.layer import AgentFile, Layer
+from bundle_loader.declared.recipe_laying import lay_recipes, lint_recipes
 from bundle_loader.declared.route_tests import finish_tests
 from bundle_loader.declared.settings import SettingsFile
 from bundle_loader.declared.settled import in_force
 from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle
-from bundle_loader.declared.tree import Mapping, Scalar, core, plain
+from bundle_loader.declared.tree import Mapping, Scalar, core, is_null, plain
 from bundle_loader.errors import Fault, Hints
 
 
@@ -61,10 +65,12 @@ class Composition:
     hidden: dict[str, Folded] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     rank: dict[str, int] = field(default_factory=dict)
-    """File -> the place of its layer; an agent file ranks as the bundle that includes it."""
+    """File -> the place of its layer. One slot: an agent file ranks as the bundle that includes it."""
     tier_rank: dict[str, int] = field(default_factory=dict)
     broken: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
     """Agents whose own file has faults."""
+    removed: dict[str, str] = field(default_factory=dict)
+    """Agent -> where a layer removed it."""
     hints: Hints = field(default_factory=Hints)
 
     def find(self, name: str) -> Folded | None:
@@ -110,6 +116,7 @@ def compose(
     hidden = {key: agent for key, folded in done.hidden.items() if (agent := finisher.agent(folded)) is not None}
     budgets, wrong_budgets = finish_budgets(finisher.written.budgets, finisher.header, list(finisher.tiers))
     tests, wrong_tests = finish_tests(finisher.written, finisher.header)
+    recipes = lay_recipes(layers, finisher.tiers)
     identity = plain(root.header.entries.get("bundle") or Mapping({}, {}, root.file, 1, 1)) or {}
     bundle = Bundle(
         name=name or root.name,
@@ -129,23 +136,25 @@ def compose(
         layers=tuple(layer.name for layer in layers),
         tests=tests,
         budgets=budgets,
+        recipes=recipes.recipes,
         **in_force(settings, finisher, set(done.agents)),
     )
     done.faults += [*finisher.faults, *wrong_tests, *wrong_budgets]
     bundle._problems = tuple(sorted({*faults, *done.faults}))
     broken = {**done.broken, **{key: tuple(found) for key, found in finisher.broken.items()}}
     bundle._broken = {key: value for key, value in broken.items() if key not in agents}
+    bundle._broken_recipes = recipes.broken
+    bundle._problems = tuple(sorted({*bundle._problems, *recipes.faults, *lint_recipes(bundle)}))
     bundle._header = finisher.header
     bundle._context_parts = tuple(part for layer in layers for part in parts_of(layer))
     bundle._contributions = {key: folded.contributions for key, folded in (done.hidden | done.agents).items()}
-    bundle._laid = laid(layers)
+    bundle._laid = laid(layers, settings)
     return bundle
 
 
 def _alone(layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile]) -> WrittenBundle | None:
-    """What the only layer says, which need not be checked again; a list that removes its own elements is the exception."""
-    written = layers[0].written if len(layers) == 1 and not settings else None
-    return None if written is not None and any(test.remove for test in written.tests or ()) else written
+    """What the only layer says, which need not be checked again where it removes nothing of its own."""
+    return None if len(layers) > 1 or settings or has_tombstones(layers[0].header) else layers[0].written
 
 
 def _lay(done: Composition, layer: Layer, index: int, *, is_root: bool) -> None:
@@ -158,6 +167,9 @@ def _lay(done: Composition, layer: Layer, index: int, *, is_root: bool) -> None:
     folded = fold(done.header, layer.header if is_root else _without_providers(done, layer))
     assert isinstance(folded, Mapping)
     done.header = folded
+    if is_null(layer.header.entries.get("agents")):
+        done.agents.clear()
+        done.broken.clear()
     for source in layer.agent_files:
         done.faults += source.faults
         done.rank[source.file] = index
@@ -190,7 +202,9 @@ def _lay_broken(done: Composition, layer: Layer, source: AgentFile) -> None:
 
 
 def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
-    """Rule 3: an agent file replaces an inherited agent of the same name whole; a warning says so."""
+    """3. An agent *file* replaces an inherited agent of the same name whole (a warning says so; `bundle:agent` still reaches the
+    hidden one) (composition).
+    """
     below = done.agents.get(source.name)
     if below is not None:
         if below.bundle == layer.name and below.source is not None:
@@ -211,6 +225,7 @@ def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
 
 
 def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scalar) -> None:
+    """3. An inline mapping patches an inherited agent of the same name (composition); `null` removes it."""
     below = done.agents.get(name)
     if isinstance(patch, Scalar):
         if below is None and name not in done.broken:
@@ -220,15 +235,18 @@ def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scal
             )
         done.agents.pop(name, None)
         done.broken.pop(name, None)
+        done.removed[name] = f"{patch.file}:{patch.line}"
         return
     if below is None and name in done.broken:
         return
     contribution = Contribution(layer.name, layer.file, False, lambda: patch)
     if below is None:
         if name != SELF and not any(key in patch.entries for key in ("description", "extends")):
-            near = done.hints.near(name, [agent.name for agent in done.agents.values() if agent.source is not None])
+            gone = done.removed.get(name)
+            files = [] if gone else [agent.name for agent in done.agents.values() if agent.source is not None]
+            near = f": {gone} removes it" if gone else done.hints.near(name, files)
             message = f"no agent '{name}' to patch{near}; an agent of its own needs a description"
-            level = "error" if near else "warning"
+            level = "error" if near and not gone else "warning"
             done.faults.append(Fault(patch.file, *_place(layer, name), f"agents.{name}", message, level, "nothing-to-change"))
         done.agents[name] = Folded(name, layer.name, None, (patch,), [contribution])
         return
@@ -253,7 +271,7 @@ def _finish_agents(done: Composition, finisher: Finisher) -> dict[str, Agent]:
         if agent is not None:
             agents[name] = agent
     taken: dict[str, str] = {}
-    for agent in agents.values():
+    for _, agent in sorted(agents.items()):
         for alias in agent.aliases:
             other = alias if alias in agents and alias != agent.name else taken.setdefault(alias, agent.name)
             if other != agent.name:

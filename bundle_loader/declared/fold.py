@@ -1,16 +1,28 @@
-"""Laying one located tree over another: pure and associative; tombstones and unspliced `base` stay in the tree."""
+"""Laying one located tree over another.
+
+6. Merging is a pure function and associative; property tests prove it (composition). Tombstones and unspliced `base` stay in
+the tree until the end, or it would not be.
+"""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 from bundle_loader.declared.agent import SLOT_KEYS
 from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null
 
+MAX_SPLICED: Final = 10_000
+"""Elements that a list keeps: `base` twice in each of many layers would double it each time."""
 _LIST_KEYS = ("id", "name", "module")
+_TRUE = ("true", "True", "TRUE")
 _SPLICED = frozenset({"tiers", "profiles", "roles", "provider_preferences", "content_fallback"})
 
 
 def fold(lower: Node | None, upper: Node | None, key: str = "") -> Node | None:
-    """`upper` laid over `lower`. Absent inherits, `null` removes, mappings merge, lists replace (rule 3 of composition)."""
+    """`upper` laid over `lower`: an absent key inherits, `null` removes.
+
+    3. Mappings merge key by key. Lists replace, except lists of mappings that bear an `id`, `name` or `module` (composition).
+    """
     if upper is None:
         return lower
     if lower is None or is_null(upper):
@@ -29,7 +41,12 @@ def fold(lower: Node | None, upper: Node | None, key: str = "") -> Node | None:
 
 
 def fold_agent(lower: Mapping, upper: Mapping) -> Mapping:
-    """An agent's patch over an agent. `model_role`, `provider_preferences` and `tier` are one slot; `tools` replace."""
+    """An agent's patch over an agent, or an agent over the one that it extends.
+
+    3. An agent's `tools` always replace: merging would widen them (composition).
+    One slot. `model_role`, `provider_preferences` and `tier` of an agent are one slot: writing any of them in a more derived
+    layer (extended agent < agent file < patch of a base bundle < patch of a derived bundle) clears what was inherited.
+    """
     if upper.sealed:
         return upper
     entries = dict(lower.entries)
@@ -72,12 +89,16 @@ def _of_tier(tier: Scalar) -> Sequence:
 
 
 def splice(lower: Sequence, upper: Sequence) -> Sequence:
-    """`upper` with each element `base` replaced by the elements of `lower`."""
+    """`upper` with each element `base` replaced by the elements of `lower`.
+
+    3. `base` in a preferences list splices the inherited list in (composition).
+    """
     if not any(is_base(item) for item in upper.items):
         return Sequence(upper.items, upper.file, upper.line, upper.column, True)
     items: list[Node] = []
     for item in upper.items:
         items.extend(lower.items if is_base(item) else [item])
+        del items[MAX_SPLICED:]
     return Sequence(items, upper.file, upper.line, upper.column, lower.sealed)
 
 
@@ -116,7 +137,7 @@ def _identity(node: Node) -> str | None:
 
 
 def _keyed(lower: Sequence, upper: Sequence) -> Node:
-    """Lists of mappings that bear an id, name or module merge by it; `remove: true` removes. Others replace."""
+    """3. Lists of mappings that bear an `id`, `name` or `module` merge by it (`remove: true` removes) (composition)."""
     if not is_keyed(upper) or not is_keyed(lower):
         return _sealed(upper)
     merged: dict[str | None, Node] = {}
@@ -145,4 +166,44 @@ def removed(node: Node) -> bool:
     if not isinstance(node, Mapping):
         return False
     value = node.entries.get("remove")
-    return isinstance(value, Scalar) and value.text in ("true", "True", "TRUE")
+    return isinstance(value, Scalar) and value.text in _TRUE and _identity(node) is not None
+
+
+# --- the end of composition
+
+
+def has_tombstones(node: Node) -> bool:
+    """True where something is removed somewhere in the tree."""
+    if isinstance(node, Mapping):
+        return removed(node) or any(map(has_tombstones, node.entries.values()))
+    return any(map(has_tombstones, node.items)) if isinstance(node, Sequence) else is_null(node)
+
+
+def pruned(tree: Mapping) -> Mapping:
+    """The tree without tombstones and removed elements."""
+    entries = {key: _pruned_node(value) for key, value in tree.entries.items() if not is_null(value)}
+    return Mapping(entries, tree.keys, tree.file, tree.line, tree.column)
+
+
+def _pruned_node(node: Node) -> Node:
+    if isinstance(node, Mapping):
+        return pruned(node)
+    if isinstance(node, Sequence):
+        items = [_pruned_node(item) for item in node.items if not removed(item)]
+        return Sequence(items, node.file, node.line, node.column)
+    return node
+
+
+def settled(value: Any) -> Any:
+    """As `pruned`, for plain values: what a file says that was laid over nothing."""
+    if isinstance(value, dict):
+        return {key: settled(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [settled(item) for item in value if not _is_removed(item)]
+    return value
+
+
+def _is_removed(value: Any) -> bool:
+    if not isinstance(value, dict) or str(value.get("remove")) not in _TRUE:
+        return False
+    return any(isinstance(value.get(key), (str, int, float)) for key in _LIST_KEYS)

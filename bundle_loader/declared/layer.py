@@ -10,6 +10,7 @@ from bundle_loader.declared.agent import WrittenAgent
 from bundle_loader.declared.context import ContextFile, ContextPart
 from bundle_loader.declared.formats.amplifier import FORM, is_amplifier, read_amplifier
 from bundle_loader.declared.frontmatter import Document
+from bundle_loader.declared.recipe_finish import RecipeFile
 from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle, WrittenInclude
 from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null
 from bundle_loader.declared.written import check, check_values
@@ -61,6 +62,7 @@ class Layer:
     mentioned: list[ContextPart] = field(default_factory=list)
     """Files that the text led to and that nothing before it has taken in."""
     agent_files: list[AgentFile] = field(default_factory=list)
+    recipe_files: list[RecipeFile] = field(default_factory=list)
     patches: dict[str, Mapping | Scalar] = field(default_factory=dict)
     includes: list[str] = field(default_factory=list)
     """The files of the bundles that it includes, as written."""

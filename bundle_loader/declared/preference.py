@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from bundle_loader.declared.written import CoreMap, Final, Written
-
-_SQUEEZE = re.compile(r"[^a-z0-9]")
-_PROTECTED = (
-    "apikey", "authtoken", "accesstoken", "bearer", "authorization", "credential", "secret", "password",
-    "baseurl", "apibase", "endpoint", "headers", "extraheaders", "defaultheaders", "proxy", "proxies",
-    "httpclient", "httpoptions", "verify", "cert", "certificate", "tls", "ssl", "organization", "websocketbaseurl",
-    "apiurl", "serverurl", "apihost", "cafile", "cabundle", "privatekey", "passwd", "passphrase", "cookies",
-)  # fmt: skip
-_RESERVED = ("model", "messages", "stream", "system", "tools", "contents", "input")
-
-
-def protected_key(config: Any, path: str = "", depth: int = 0) -> str | None:
-    """The first key in a config that would move credentials, endpoints, proxies or TLS, in any spelling or depth."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            name = _SQUEEZE.sub("", str(key).casefold())
-            where = f"{path}.{key}" if path else str(key)
-            if name.endswith(("token", "cookie")) or any(name.endswith(word) or name.startswith(word) for word in _PROTECTED):
-                return where
-            if depth == 0 and name in _RESERVED:
-                return where
-            found = protected_key(value, where, depth + 1)
-            if found:
-                return found
-    elif isinstance(config, (list, tuple)):
-        for index, item in enumerate(config):
-            found = protected_key(item, f"{path}[{index}]", depth + 1)
-            if found:
-                return found
-    return None
+from bundle_loader.declared.protected import protected_keys
+from bundle_loader.declared.tree import path_text
+from bundle_loader.declared.written import CoreMap, Final, Written, WrongWithin
 
 
 def check_config(config: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A config without protected keys; raises ValueError that names the first."""
-    found = protected_key(config)
+    """A config without protected keys; raises ValueError that names every one, and where it stands."""
+    found = list(protected_keys(config))
     if found:
-        raise ValueError(f"'{found}' may not be set in a config: models, messages, keys and addresses are not a bundle's to set")
+        rest = "may not be set in a config: models, messages, keys and addresses are not a bundle's to set"
+        raise WrongWithin([(path, f"'{path_text(path)}' {rest}") for path in found])
     return config
 
 

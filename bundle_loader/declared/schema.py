@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bundle_loader.declared.agent import WrittenAgent
+from bundle_loader.declared.recipe_written import ON_ERROR, WrittenRecipe
 from bundle_loader.declared.settings import WrittenSettings
 from bundle_loader.declared.tables import WrittenBundle
 
@@ -37,6 +38,22 @@ def settings_schema() -> dict[str, Any]:
     return _schema(WrittenSettings, "A settings file of bundle_loader")
 
 
+def recipe_schema() -> dict[str, Any]:
+    """The schema of a recipe file; what is short for a mapping (`retry: 3`) is taken as well."""
+    schema = _schema(WrittenRecipe, "A recipe file of bundle_loader")
+    step = schema["$defs"]["WrittenStep"]["properties"]
+    for properties in (step, schema["$defs"]["WrittenStage"]["properties"]):
+        properties["approval"]["anyOf"].append({"type": ["boolean", "string"]})
+    step["retry"]["anyOf"].append({"type": ["integer", "string"]})
+    step["parallel"] = {
+        "anyOf": [step["parallel"], {"type": "array", "items": {"$ref": "#/$defs/WrittenStep"}}, {"type": "null"}]
+    }
+    goto = {"type": "object", "properties": {"goto": {"type": "string"}}, "required": ["goto"], "additionalProperties": False}
+    words = {"enum": [*ON_ERROR, None]}
+    step["on_error"] = {"anyOf": [words, {"type": "string", "pattern": r"^\s*goto\s*:\s*\S"}, goto]}
+    return schema
+
+
 def _schema(model: Any, description: str) -> dict[str, Any]:
     made = _as_editors_read(model.model_json_schema())
     element = made["$defs"]["WrittenPreference"]
@@ -66,5 +83,6 @@ SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "agent": agent_schema,
     "bundle": bundle_schema,
     "settings": settings_schema,
+    "recipe": recipe_schema,
 }
 """What is written in a file of its own -> the schema of that file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -107,9 +108,8 @@ def read_settings(document: Document, origin: Origin, *, trusted: bool = True, f
     faults = list(document.faults)
     refused = []
     if origin == "project" and not trusted and "providers" in tree.entries:
-        refused.append(
-            ("providers", "a project's settings may not say where providers listen, unless 'trust: {folders: [...]}' names it")
-        )
+        remedy = f"if you trust it, write 'trust: {{folders: [{PurePath(folder).parent}]}}' in your own settings"
+        refused.append(("providers", f"a project's settings may not say where providers listen; {remedy}"))
     if origin != "user" and "trust" in tree.entries:
         refused.append(("trust", "trust is the user's own to give"))
     for key, message in refused:

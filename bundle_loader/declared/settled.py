@@ -17,7 +17,11 @@ _ANYWHERE = ("self",)
 
 
 def in_force(settings: Sequence[SettingsFile], finisher: Finisher, agents: set[str]) -> dict[str, Any]:
-    """The fields of a bundle that settings give; a later file overrides an earlier one. Faults go to the finisher."""
+    """The fields of a bundle that settings give; a later file overrides an earlier one. Faults go to the finisher.
+
+    One slot. Writing any of `model_role`, `provider_preferences` and `tier` in a more derived layer (... < organisation < user)
+    clears what was inherited: a pin of the user's takes the place of the organisation's whole.
+    """
     pins: dict[str, Pin] = {}
     mandates: dict[str, Pin] = {}
     order: tuple[str, ...] = ()

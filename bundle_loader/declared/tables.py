@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from bundle_loader.declared.budget import Count, WrittenBudget
 from bundle_loader.declared.preference import Preference, WrittenPreferences
@@ -25,6 +26,7 @@ def _map_or_text(value: Any) -> Any:
 
 Cell = Annotated[WrittenPreferences, BeforeValidator(_tier_as_list)]
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 Decider: TypeAlias = Literal["caller", "step", "pin", "agent", "bundle", "parent"]
 
 
@@ -44,6 +46,20 @@ class WrittenProvider(Written):
     key_variable: str | None = None
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_a_password(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("an address holds no user name or password; leave out what stands before the '@'")
+        return value
+
+    @field_validator("key_variable")
+    @classmethod
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not _VARIABLE.fullmatch(value):
+            raise ValueError("write the name of an environment variable, such as ANTHROPIC_API_KEY, never the key itself")
+        return value
 
 
 class WrittenInclude(Written):

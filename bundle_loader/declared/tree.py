@@ -111,15 +111,6 @@ def core(value: Any) -> Any:
     return value
 
 
-def without_nulls(value: Any) -> Any:
-    """A value as composition leaves it: a key with a null is a removed key."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
-
-
 def core_scalar(text: str) -> Any:
     """One unquoted scalar by the core schema: null, bool, int, float, else text."""
     if text in NULLS:

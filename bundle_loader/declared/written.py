@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
+from bundle_loader.declared.protected import names_credential, without_secrets
 from bundle_loader.declared.tree import Mapping, path_text, plain, position
 from bundle_loader.declared.tree import core as core_value
 from bundle_loader.errors import Fault, did_you_mean
@@ -26,6 +27,14 @@ class Final(BaseModel):
     """A finished value: frozen, compared by content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WrongWithin(ValueError):
+    """Several things wrong inside of one value: each with the path of its key below that value, and what is wrong."""
+
+    def __init__(self, found: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(message for _, message in found))
+        self.found = tuple(found)
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
@@ -68,7 +77,16 @@ def check_values(
         return model.model_validate(values), []
     except ValidationError as error:
         tree = locate()
-        return None, [_fault(model, tree, prefix, entry) for entry in error.errors(include_url=False, include_input=True)]
+        entries = error.errors(include_url=False, include_input=True)
+        return None, [fault for entry in entries for fault in _faults(model, tree, prefix, entry)]
+
+
+def _faults(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], entry: Any) -> list[Fault]:
+    said = entry.get("ctx", {}).get("error")
+    if not isinstance(said, WrongWithin):
+        return [_fault(model, tree, prefix, entry)]
+    path = tuple(step for step in entry["loc"] if isinstance(step, (str, int)))
+    return [Fault(*position(tree, path + within, key=True), path_text(prefix + path), message) for within, message in said.found]
 
 
 def _fault(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], entry: Any) -> Fault:
@@ -77,7 +95,9 @@ def _fault(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...],
     unknown = kind == "extra_forbidden"
     file, line, column = position(tree, path, key=unknown or kind == "missing")
     near = did_you_mean(str(path[-1]), keys_at(model, path[:-1])) if unknown else ""
-    message = f"unknown key{near}" if unknown else _words(kind, entry)
+    if unknown and not near and names_credential(str(path[-1])):
+        near = "; keys come from the environment, never from a file"
+    message = f"unknown key{near}" if unknown else without_secrets(_words(kind, entry))
     return Fault(file, line, column, path_text(prefix + path), message)
 
 
@@ -124,7 +144,7 @@ def _shown(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = str(value)
+    text = without_secrets(str(value)[:2000])
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 

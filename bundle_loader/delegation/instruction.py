@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.context import expand
+from bundle_loader.delegation.sandbox import BoundedEnvironment, bounded, compiled
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean
 
 ALWAYS: Final = ("workdir", "date", "agent")
@@ -20,7 +20,7 @@ ALWAYS: Final = ("workdir", "date", "agent")
 
 _CHANCE: Final = ("random", "lipsum")
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
-_ENVIRONMENT: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
+_ENVIRONMENT: Final = BoundedEnvironment()
 
 
 def render(agent: Agent, variables: Mapping[str, Any]) -> str:
@@ -44,10 +44,19 @@ def _rendered(agent: Agent, variables: Mapping[str, Any], laid: set[str]) -> str
             [Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")]
         )
     try:
-        text = template.render(values)
+        text = bounded(template, values)
     except UndefinedError as error:
         raise DeclarationError(_unknown(agent, values, error)) from None
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         message = f"the template cannot be rendered: {error}"
         raise DeclarationError([Fault(agent.file, agent.body_line + _line(error) - 1, 0, "", message)]) from None
     files = [file for file in agent.files if file.name not in laid]
@@ -82,10 +91,7 @@ def variables_of(agent: Agent) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def _compiled(text: str) -> Template | TemplateSyntaxError:
-    try:
-        return _ENVIRONMENT.from_string(text)
-    except TemplateSyntaxError as error:
-        return error
+    return compiled(_ENVIRONMENT, text)
 
 
 def _unknown(agent: Agent, values: Mapping[str, Any], error: UndefinedError) -> list[Fault]:

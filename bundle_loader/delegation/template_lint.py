@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from jinja2 import TemplateSyntaxError, meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.delegation.instruction import ALWAYS
+from bundle_loader.delegation.sandbox import BoundedEnvironment, compiled
 from bundle_loader.errors import Fault, did_you_mean
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment()
+_ENVIRONMENT = BoundedEnvironment()
 _NONE: frozenset[str] = frozenset()
 
 
@@ -22,18 +23,18 @@ def undefined_variables(agent: Agent, defined: Iterable[str]) -> list[Fault]:
     """
     if not agent.template:
         return []
-    try:
-        parsed = _ENVIRONMENT.parse(agent.instruction)
-    except TemplateSyntaxError:
+    if isinstance(compiled(_ENVIRONMENT, agent.instruction), TemplateSyntaxError):
         return []
+    parsed = _ENVIRONMENT.parse(agent.instruction)
     known = {*ALWAYS, *defined, *_ENVIRONMENT.globals}
     if agent.parent_instruction is not None:
         known.add("base")
     unknown = meta.find_undeclared_variables(parsed) - known
     lines: dict[str, int] = {}
-    for name in _unguarded(parsed, frozenset()) if unknown else ():
-        if name.name in unknown:
-            lines.setdefault(name.name, name.lineno)
+    with suppress(RecursionError):
+        for name in _unguarded(parsed, frozenset()) if unknown else ():
+            if name.name in unknown:
+                lines.setdefault(name.name, name.lineno)
     return [
         Fault(agent.file, agent.body_line + line - 1, 0, "", _message(name, known), "note", "undefined-variable")
         for name, line in lines.items()

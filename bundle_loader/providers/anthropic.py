@@ -39,6 +39,11 @@ class AnthropicProvider:
         """The name that preferences use."""
         return self._id
 
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return self._base_url or ""
+
     def __repr__(self) -> str:
         return f"AnthropicProvider(id={self._id!r}, base_url={table.shown(self._base_url)!r})"
 

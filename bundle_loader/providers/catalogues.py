@@ -1,29 +1,47 @@
-"""Asking providers for their models: all at once, each list fetched once for many callers and kept for a time."""
+"""Asking providers for their models: all at once, each list fetched once for many callers, kept for a time and on disk."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
 
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.faults import foreign, too_slow
 from bundle_loader.providers.live import Missing, Mounted
+from bundle_loader.providers.saved import Endpoint, SavedCatalogues
+from bundle_loader.routing.age import ago
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.model_names import model_info
 from bundle_loader.routing.offer import Offer, Offers
 
+logger = logging.getLogger("bundle_loader")
+
 KEEP: Final = 15 * 60.0
 """Seconds for which a list is taken as current."""
+STALE: Final = 24 * 3600.0
+"""Seconds up to which an older list serves while it is renewed, without waiting."""
 KEEP_FAILURE: Final = 30.0
 """Seconds before a provider that failed to list is asked again."""
 PATIENCE: Final = 15.0
 """Seconds that one list may take."""
 
+Changed: TypeAlias = Callable[[Catalogue, Catalogue], None]
+"""Told of the old and the new list of a provider when a renewal gives other models."""
+
 
 class Catalogues:
-    """The lists of the mounted providers. Belongs to one event loop."""
+    """The lists of the mounted providers. Belongs to one event loop.
+
+    How old a list may be:
+    1. Younger than `keep`: it serves, and nobody is asked, also where it was saved by another process.
+    2. Younger than `stale`: it serves, and one renewal runs beside it.
+    3. Older, or none: the renewal is waited for, and the old list serves where it fails.
+    A refresh always waits.
+    """
 
     def __init__(
         self,
@@ -32,15 +50,29 @@ class Catalogues:
         clock: Callable[[], float],
         aliases: Mapping[str, str] | None = None,
         keep: float = KEEP,
+        stale: float = STALE,
         patience: float = PATIENCE,
+        saved: SavedCatalogues | None = None,
+        endpoints: Mapping[str, Endpoint] | None = None,
+        changed: Changed | None = None,
     ) -> None:
+        """`clock` gives seconds since the epoch. Only providers with an endpoint are read from `saved` and written to it."""
         self._mounted = mounted
         self._clock = clock
         self.aliases: Mapping[str, str] = dict(aliases or {})
         self._keep = keep
+        self._bound = stale
         self._patience = patience
+        self._saved = saved
+        self._endpoints = {id: at for id, at in (endpoints or {}).items() if saved and _may_be_saved(mounted.get(id))}
+        self._changed = changed
+        self._unread = set(self._endpoints)
+        self._unused: dict[str, str] = {}
+        """Why a saved list is not used, until another takes its place."""
         self._offers: dict[str, tuple[float, Offer]] = {}
-        self._asking: dict[str, asyncio.Task[Offer]] = {}
+        self._reading: dict[str, asyncio.Task[None]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._saving: dict[str, asyncio.Task[None]] = {}
         self._versions = 0
         self._all: Offers | None = None
 
@@ -57,11 +89,27 @@ class Catalogues:
         """True when a provider is mounted under that id or alias."""
         return self.canonical(name) in self._mounted
 
-    async def offers(self, wanted: Iterable[str] | None = None) -> Offers:
-        """What the wanted providers (all of them, where None) can give now. Never raises for a provider's failure."""
-        stale = self._stale(self._mounted if wanted is None else wanted)
-        if stale:
-            await asyncio.gather(*(self._ask(id) for id in stale))
+    async def offers(self, wanted: Iterable[str] | None = None, *, refresh: bool = False) -> Offers:
+        """What the wanted providers (all of them, where None) can give now. Never raises for a provider's failure.
+
+        With `refresh` each of them is asked and waited for, however young its list is.
+        """
+        ids = self._ids(self._mounted if wanted is None else wanted)
+        unread = [id for id in ids if id in self._unread]
+        if unread:
+            await asyncio.gather(*(_once(self._reading, id, self._read, "read-models") for id in unread))
+        now = self._clock()
+        waited = []
+        for id in ids:
+            if not refresh and not self._expired(id, now):
+                continue
+            asked = _once(self._asking, id, self._fetch, "list-models")
+            if refresh or not self._serves_meanwhile(id, now):
+                waited.append(asked)
+            else:
+                self._mark_renewed(id, now)
+        if waited:
+            await asyncio.gather(*waited)
         if self._all is None:
             known = {id: offer for id, (_, offer) in self._offers.items()}
             unasked = {id: _unasked(provider, id) for id, provider in self._mounted.items() if id not in known}
@@ -70,36 +118,82 @@ class Catalogues:
 
     def current(self, wanted: Iterable[str]) -> Offers | None:
         """What `offers` would give, None where that would mean asking. The same object until something has changed."""
-        return None if self._stale(wanted) else self._all
-
-    def _stale(self, wanted: Iterable[str]) -> list[str]:
-        """The mounted ones that have to be asked, each once."""
         now = self._clock()
-        ids = dict.fromkeys(map(self.canonical, wanted))
-        return [id for id in ids if id in self._mounted and self._expired(id, now)]
+        for id in self._ids(wanted):
+            if self._expired(id, now) and not (id in self._asking and self._serves_meanwhile(id, now)):
+                return None
+        return self._all
+
+    def _ids(self, wanted: Iterable[str]) -> list[str]:
+        """The mounted ones, each once."""
+        return [id for id in dict.fromkeys(map(self.canonical, wanted)) if id in self._mounted]
 
     def _expired(self, id: str, now: float) -> bool:
         until = self._offers.get(id)
         return until is None or now >= until[0]
 
-    async def _ask(self, id: str) -> Offer:
-        """Single flight: whoever comes while a list is being fetched waits for that one."""
-        task = self._asking.get(id)
-        if task is None:
-            task = self._asking[id] = asyncio.create_task(self._fetch(id), name=f"list-models {id}")
-            task.add_done_callback(lambda _: self._asking.pop(id, None))
-        return await asyncio.shield(task)
+    def _serves_meanwhile(self, id: str, now: float) -> bool:
+        """Sentence 2: there is a list, and it is not too old to serve without waiting."""
+        known = self._offers.get(id)
+        return known is not None and known[1].catalogue is not None and now - known[1].catalogue.learnt < self._bound
 
-    async def _fetch(self, id: str) -> Offer:
+    def _mark_renewed(self, id: str, now: float) -> None:
+        """The list says that it is being renewed, unless it already says that a renewal failed."""
+        until, offer = self._offers[id]
+        if offer.stale is None and offer.catalogue is not None:
+            note = f"{id}: its list of models is {ago(now - offer.catalogue.learnt)} old and is being renewed"
+            self._set(id, until, replace(offer, note=note, stale="it is being renewed"))
+
+    def _set(self, id: str, until: float, offer: Offer) -> None:
+        self._offers[id] = (until, offer)
+        self._all = None
+
+    async def _read(self, id: str) -> None:
+        """What another process, or an earlier one, has saved."""
+        assert self._saved is not None
+        kept = await asyncio.to_thread(self._saved.read, id, self._endpoints[id], self._clock())
+        self._unread.discard(id)
+        provider = self._mounted[id]
+        if kept.note is not None:
+            logger.info("%s: %s", id, kept.note)
+            self._unused[id] = f"{id}: {kept.note}"
+        if kept.catalogue is not None and not isinstance(provider, Missing):
+            self._versions += 1
+            catalogue = replace(kept.catalogue, version=self._versions)
+            self._set(id, catalogue.learnt + self._keep, self._offer(id, provider, catalogue))
+
+    async def _fetch(self, id: str) -> None:
         provider = self._mounted[id]
         if isinstance(provider, Missing):
-            offer, keep = Offer(id, reason=provider.reason), self._keep
-        else:
-            offer, keep = await self._list(id, provider)
-        self._offers[id] = (self._clock() + keep, offer)
+            self._set(id, self._clock() + self._keep, Offer(id, reason=provider.reason))
+            return
+        offer, keep = await self._list(id, provider)
+        old = self._offers.get(id)
         # here, since whoever asked may have stopped waiting
-        self._all = None
-        return offer
+        self._set(id, self._clock() + keep, offer)
+        if offer.stale is None and offer.catalogue is not None:
+            if old is not None and old[1].catalogue is not None:
+                self._tell(old[1].catalogue, offer.catalogue)
+            if id in self._endpoints:
+                before = self._saving.get(id)
+                self._saving[id] = asyncio.create_task(self._save(offer.catalogue, before), name=f"save-models {id}")
+
+    def _tell(self, old: Catalogue, new: Catalogue) -> None:
+        if self._changed is None or old.version == new.version:
+            return
+        try:
+            self._changed(old, new)
+        except Exception:
+            # a host's own listener may raise anything
+            logger.exception("%s: a listener failed when it was told of the new list of models", new.provider)
+
+    async def _save(self, catalogue: Catalogue, before: asyncio.Task[None] | None) -> None:
+        assert self._saved is not None
+        if before is not None:
+            await asyncio.wait([before])
+        reason = await asyncio.to_thread(self._saved.write, catalogue, self._endpoints[catalogue.provider])
+        if reason is not None:
+            logger.info("%s: its list of models: %s", catalogue.provider, reason)
 
     async def _list(self, id: str, provider: Provider) -> tuple[Offer, float]:
         try:
@@ -111,30 +205,53 @@ class Catalogues:
             return self._failed(id, provider, failure), KEEP_FAILURE
         except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
             return self._failed(id, provider, foreign(error, id, None)), KEEP_FAILURE
-        self._versions += 1
         simulated = bool(getattr(provider, "simulated", False))
-        catalogue = Catalogue(id, models, self._clock(), self._versions, simulated)
-        return Offer(id, catalogue, local=provider.local, names=self._names(id)), self._keep
+        old = self._offers.get(id)
+        known = old[1].catalogue if old is not None else None
+        if known is None or known.models != models:
+            self._versions += 1
+        version = known.version if known is not None and known.models == models else self._versions
+        catalogue = Catalogue(id, models, self._clock(), version, simulated)
+        return replace(self._offer(id, provider, catalogue), note=self._unused.pop(id, None)), self._keep
 
-    def _names(self, id: str) -> tuple[str, ...]:
-        return tuple(alias for alias, target in self.aliases.items() if target == id)
+    def _offer(self, id: str, provider: Provider, catalogue: Catalogue) -> Offer:
+        names = tuple(alias for alias, target in self.aliases.items() if target == id)
+        return Offer(id, catalogue, local=provider.local, names=names)
 
     def _failed(self, id: str, provider: Provider, failure: ProviderFailure) -> Offer:
         """An older list serves on, and says so; without one the provider is out, with the reason."""
         old = self._offers.get(id)
         if old is not None and old[1].catalogue is not None:
             note = f"{id}: its list of models is an old one, since the newest try failed ({failure})"
-            return Offer(id, old[1].catalogue, local=provider.local, names=self._names(id), note=note)
-        if failure.kind is FailureKind.REFUSED and failure.status is None:
-            return Offer(id, reason=failure.message, local=provider.local)
-        return Offer(id, reason=f"its list of models could not be fetched ({failure})", local=provider.local)
+            return replace(self._offer(id, provider, old[1].catalogue), note=note, stale=f"the newest try failed ({failure})")
+        told = failure.kind is FailureKind.REFUSED and failure.status is None
+        reason = failure.message if told else f"its list of models could not be fetched ({failure})"
+        return Offer(id, reason=reason, local=provider.local, note=self._unused.get(id))
 
     async def aclose(self) -> None:
-        """Stop whatever is still being fetched."""
-        tasks = list(self._asking.values())
+        """Stop whatever is still being fetched; what was fetched is saved first."""
+        tasks = [*self._reading.values(), *self._asking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._saving.values(), return_exceptions=True)
+
+
+_Work: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
+
+
+def _once(running: dict[str, asyncio.Task[None]], id: str, work: _Work, what: str) -> asyncio.Future[None]:
+    """Single flight: whoever comes while the work is under way waits for that one, and may leave without ending it."""
+    task = running.get(id)
+    if task is None:
+        task = running[id] = asyncio.create_task(work(id), name=f"{what} {id}")
+        task.add_done_callback(lambda _: running.pop(id, None))
+    return asyncio.shield(task)
+
+
+def _may_be_saved(provider: Provider | Missing | None) -> bool:
+    """What is simulated is never saved, and never read as if it were live; a provider without a key serves nothing."""
+    return provider is not None and not isinstance(provider, Missing) and not getattr(provider, "simulated", False)
 
 
 def _unasked(provider: Provider | Missing, id: str) -> Offer:

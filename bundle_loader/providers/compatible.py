@@ -46,6 +46,11 @@ class CompatibleProvider:
         """True when the row says so and the address is this machine's or a private one."""
         return self._local
 
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return self._calls.base_url
+
     def __repr__(self) -> str:
         return f"CompatibleProvider({self._calls.row.id!r}, id={self.id!r}, base_url={table.shown(self._calls.base_url)!r})"
 

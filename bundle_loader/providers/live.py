@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ from bundle_loader.providers.credentials import address_of, key_of, missing_key
 from bundle_loader.providers.google import GoogleProvider
 from bundle_loader.providers.ollama import OllamaProvider
 from bundle_loader.providers.openai import OpenAIProvider
+from bundle_loader.providers.saved import Endpoint, endpoint
 from bundle_loader.providers.table import ProviderRow
 
 
@@ -47,19 +48,28 @@ def live_providers(
 
     Nothing is opened and no SDK is loaded.
     """
-    said = dict(settings or {})
     mounted: dict[str, Provider | Missing] = {}
-    for row in table.rows().values():
-        mounted[row.id] = _mount(row, row.id, environment, _settings_of(row, said))
-    for name, own in said.items():
-        if table.row(name) is not None:
-            continue
-        row_of_kind = table.row(own.kind) if own.kind else None
-        if row_of_kind is None:
-            mounted[name] = Missing(name, unknown_kind(own.kind))
-            continue
-        mounted[name] = _mount(row_of_kind, name, environment, own)
+    for id, row, own in _instances(settings or {}):
+        if row is None:
+            mounted[id] = Missing(id, unknown_kind(own.kind if own else None))
+        else:
+            mounted[id] = _mount(row, id, environment, own)
     return mounted
+
+
+def live_endpoints(environment: Mapping[str, str], settings: Mapping[str, ProviderSettings] | None = None) -> dict[str, Endpoint]:
+    """Where each provider of `live_providers` listens, with or without a key; those of an unknown kind are left out."""
+    found = _instances(settings or {})
+    return {id: endpoint(row.id, address_of(row, environment, own)) for id, row, own in found if row is not None}
+
+
+def _instances(said: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, ProviderRow | None, ProviderSettings | None]]:
+    """Each id with its row (None for an unknown kind) and what the bundle says of it."""
+    for row in table.rows().values():
+        yield row.id, row, _settings_of(row, said)
+    for name, own in said.items():
+        if table.row(name) is None:
+            yield name, table.row(own.kind) if own.kind else None, own
 
 
 def unknown_kind(kind: str | None) -> str:

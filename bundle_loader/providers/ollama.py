@@ -44,6 +44,11 @@ class OllamaProvider:
         self._connect_timeout = connect_timeout
         self._clients = SdkClients(self._build)
 
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return self._base_url
+
     def __repr__(self) -> str:
         return f"OllamaProvider(id={self._id!r}, base_url={self._base_url!r})"
 

@@ -113,6 +113,11 @@ class OpenAIProvider:
         """The name that preferences use."""
         return self._calls.id
 
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return self._calls.base_url
+
     def __repr__(self) -> str:
         return f"OpenAIProvider(id={self.id!r}, base_url={table.shown(self._calls.base_url)!r})"
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal, TypeAlias
+
+Source: TypeAlias = Literal["live", "saved", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +44,5 @@ class Catalogue:
     version: int = 0
     """Grows when the list is fetched again; orders are computed once per version and pattern."""
     simulated: bool = False
+    source: Source = "live"
+    """Asked by this process, read from this machine's disk, or shipped with the package."""

@@ -142,7 +142,7 @@ def _losses(layer: _Layer, later: Sequence[_Layer]) -> dict[Keys, str]:
 
 
 def _replaces(above: Keys, value: Node, below: Keys, node: Node) -> bool:
-    """Mappings merge key by key, keyed lists by key; all else replaces (rule 3 of composition)."""
+    """3. Mappings merge key by key. Lists replace, except lists of mappings that bear an `id`, `name` or `module`."""
     if above == below:
         keyed = isinstance(value, List) and isinstance(node, List) and is_keyed(value) and is_keyed(node)
         return not keyed and not (isinstance(value, Mapping) and isinstance(node, Mapping))

@@ -18,6 +18,8 @@ class Offer:
     local: bool = False
     note: str | None = None
     """For instance that the list is an old one, because the newest try failed."""
+    stale: str | None = None
+    """Why a list that is due to be renewed serves on."""
     names: tuple[str, ...] = ()
     """Other names that preferences use for it."""
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.pin import Pin
-from bundle_loader.declared.preference import Preference, split_pair
+from bundle_loader.declared.preference import Preference, check_config, split_pair
 from bundle_loader.errors import RequestError
 
 Pair: TypeAlias = tuple[str, str]
@@ -108,8 +108,17 @@ def make_request(
         if not own:
             raise RequestError("preferences is empty, so nothing could answer; leave it out to let the agent decide")
     return Request(
-        agent, own, provider, tier, role, profile, stage, parents(parent), dict(config or {}), tools, input_floor, local_only
+        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), tools, input_floor, local_only
     )
+
+
+def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    said = dict(config or {})
+    try:
+        check_config(said)
+    except ValueError as error:
+        raise RequestError(f"config: {error}") from None
+    return said
 
 
 def _several(preferences: Any) -> Sequence[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bundle_loader.declared.preference import Preference
@@ -46,6 +46,14 @@ class Resolver:
             return offer, Resolved(reason=offer.reason or "its list of models is not known")
         return offer, self._order(offer.catalogue, preference.model)
 
+    def moved(self, old: Catalogue, new: Catalogue) -> Iterator[tuple[str, str | None, str | None]]:
+        """The patterns resolved over `old` whose first model is another one in `new`: pattern, old id, new id."""
+        asked = [key for key in self._orders if key[:2] == (old.provider, old.version)]
+        for key in asked:
+            was, now = _first(self._orders.pop(key)), _first(self._order(new, key[2]))
+            if was != now:
+                yield key[2], was, now
+
     def _order(self, catalogue: Catalogue, pattern: str) -> Resolved:
         key = (catalogue.provider, catalogue.version, pattern)
         found = self._orders.get(key)
@@ -54,6 +62,10 @@ class Resolver:
                 self._orders.clear()
             found = self._orders[key] = order(catalogue, pattern)
         return found
+
+
+def _first(resolved: Resolved) -> str | None:
+    return resolved.models[0].id if resolved.models else None
 
 
 def order(catalogue: Catalogue, pattern: str) -> Resolved:

@@ -76,6 +76,7 @@ def _candidate(
     written: str | None,
     earlier: list[Candidate],
 ) -> Candidate | Rejection:
+    # Not deciders. Config: agent.config < preference.config < caller.
     config = {**request.agent.config, **preference.config, **request.config}
     for other in earlier:
         if other.provider == offer.provider and other.model == model.id and other.config == config:

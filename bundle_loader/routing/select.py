@@ -41,13 +41,20 @@ def select(bundle: Bundle, request: Request, canonical: dict[str, str] | None = 
 
 
 def mandated(bundle: Bundle, request: Request) -> Request:
-    """The request with what the organisation made mandatory for its agent."""
+    """The request with what the organisation made mandatory for its agent.
+
+    Not deciders. A setting marked `mandatory: true` by the organisation never replaces the caller's list: it is a gate, and a
+    choice that it forbids is a typed error that names the setting.
+    """
     mandate = bundle.mandates.get(request.agent.name)
     return request if mandate is None else replace(request, mandate=mandate)
 
 
 def _reordered(selection: Selection, order: tuple[str, ...], canonical: dict[str, str]) -> Selection:
-    """Settings' order of providers: a stable sort of any list but the caller's own and the parent's route."""
+    """Not deciders. Reordering of providers in settings is a stable sort, never applied to the caller's own list.
+
+    Nor to what the parent runs on.
+    """
     wanted = [canonical.get(name, name) for name in order]
 
     def place(item: Preference) -> int:
@@ -58,7 +65,11 @@ def _reordered(selection: Selection, order: tuple[str, ...], canonical: dict[str
 
 
 def _caller(bundle: Bundle, request: Request) -> Selection | None:
-    """1. the caller: `preferences`, or `model`; else `tier`, `role` or `profile`."""
+    """1. The caller: `preferences`, or `model` as "provider/glob" or with `provider` beside it (a list of one); else `tier`,
+    `role` or `profile`.
+
+    Not deciders. No profile is in force unless the caller, a recipe or a setting gives one.
+    """
     by = DecidedBy.CALLER
     if request.preferences is not None:
         return Selection(request.preferences, by, "its own list")
@@ -73,7 +84,7 @@ def _caller(bundle: Bundle, request: Request) -> Selection | None:
 
 
 def _pin(bundle: Bundle, request: Request) -> Selection | None:
-    """3. a pin in settings, user before organisation."""
+    """3. A pin in settings, user before organisation (`agents: {git-ops: {tier: strong}}`)."""
     pin = bundle.pins.get(request.agent.name)
     if pin is None:
         return None
@@ -81,7 +92,7 @@ def _pin(bundle: Bundle, request: Request) -> Selection | None:
 
 
 def _agent(bundle: Bundle, request: Request) -> Selection | None:
-    """4. the agent, as the most derived layer left it."""
+    """4. The agent, as the most derived layer left it."""
     by, agent = DecidedBy.AGENT, request.agent
     if agent.slot == "role":
         role = next(role for role in agent.model_role if role in bundle.roles)
@@ -95,7 +106,7 @@ def _agent(bundle: Bundle, request: Request) -> Selection | None:
 
 
 def _bundle(bundle: Bundle, request: Request) -> Selection | None:
-    """5. the bundle's `default` tier (not for `self`)."""
+    """5. The bundle's `default` tier (not for `self`; foundation sets none)."""
     agent = request.agent
     if bundle.default is None or agent.name == SELF:
         return None
@@ -105,7 +116,9 @@ def _bundle(bundle: Bundle, request: Request) -> Selection | None:
 
 
 def _parent(bundle: Bundle, request: Request) -> Selection | None:
-    """6. the parent: its candidate, then the rest of its route; with no parent the settings' default."""
+    """6. The parent: an agent that says nothing, and `self`, run on the candidate of whoever delegates, then on the rest of the
+    parent's route; with no parent the settings' default, else an error that says what to set.
+    """
     notes = _unmet(bundle, request.agent)
     if request.parent:
         preferences = tuple(Preference(provider=provider, model=model) for provider, model in request.parent)
@@ -123,7 +136,10 @@ DECIDERS: Final[dict[DecidedBy, Callable[[Bundle, Request], Selection | None]]] 
     DecidedBy.BUNDLE: _bundle,
     DecidedBy.PARENT: _parent,
 }
-"""Who is asked, in order: what each says, or None. Steps have no source yet."""
+"""Who decides (first that speaks wins): what each says, or None.
+
+2. The recipe step: its own preferences, tier or role, else the stage's cell of the profile in force. It has no source yet.
+"""
 
 
 def _unmet(bundle: Bundle, agent: Agent) -> tuple[str, ...]:
@@ -142,7 +158,7 @@ def _nobody(bundle: Bundle, agent: Agent) -> str:
 
 
 def _filtered(selection: Selection, provider: str | None, canonical: dict[str, str]) -> Selection:
-    """A bare `provider` is a filter on whichever list won, never a list of its own."""
+    """Not deciders. A bare `provider` from the caller is a filter on whichever list won."""
     if provider is None:
         return selection
     wanted = canonical.get(provider, provider)

@@ -1,4 +1,4 @@
-"""The folder for what the program keeps of its own: ledgers. `BUNDLE_LOADER_HOME` moves all of it."""
+"""The folder for what the program keeps of its own: ledgers, lists of models. `BUNDLE_LOADER_HOME` moves all of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def home(environment: Mapping[str, str]) -> Path:
     """The data folder; it is not created here."""
     moved = environment.get("BUNDLE_LOADER_HOME")
     return Path(moved) if moved else user_data_path("bundle-loader", appauthor=False)
+
+
+def catalogues_folder(environment: Mapping[str, str]) -> Path:
+    """Where the lists of models are saved, one file per provider."""
+    return home(environment) / "catalogues"
 
 
 def ledger_file(environment: Mapping[str, str], *, simulated: bool) -> Path:

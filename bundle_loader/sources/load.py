@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence as SequenceOf
-from glob import has_magic
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.compose import compose
 from bundle_loader.declared.frontmatter import Document, read_document, read_yaml_document
 from bundle_loader.declared.layer import Layer, looks_like_bundle, read_agent, read_layer
 from bundle_loader.declared.settings import SettingsFile
-from bundle_loader.declared.tree import Mapping, Scalar, Sequence
-from bundle_loader.errors import DeclarationError, Fault, did_you_mean, nearest
-from bundle_loader.sources.files import SUFFIXES, Reader, real, root_of, shipped_folder
+from bundle_loader.declared.tree import Mapping
+from bundle_loader.errors import DeclarationError, Fault
+from bundle_loader.sources.files import Reader, shipped_folder
+from bundle_loader.sources.included import included_files, texts_of
+from bundle_loader.sources.includes import Finder, is_named
 from bundle_loader.sources.mentions import read_context
-from bundle_loader.sources.patterns import matching
+from bundle_loader.sources.recipes import read_recipes
 from bundle_loader.sources.settings import find_settings
 
 DEFAULT_BUNDLE = "foundation"
+MAX_CHAIN: Final = 100
+"""Bundles from the root to the last that it leads to."""
 
 
 def load_bundle(
@@ -45,17 +50,18 @@ def load_bundle(
     settings = find_settings() if settings is None else settings
     chosen = _default_bundle(settings) if name_or_path is None else None
     if name_or_path is not None:
-        path = loader.find_root(os.fspath(name_or_path))
+        path = loader.finder.root(os.fspath(name_or_path))
     elif chosen is not None and chosen.written.bundle:
-        path = loader.find_root(chosen.written.bundle, Path(chosen.folder) if chosen.folder else None)
+        path = loader.finder.root(chosen.written.bundle, Path(chosen.folder) if chosen.folder else None)
     else:
         path = shipped_folder() / "bundles" / f"{DEFAULT_BUNDLE}.md"
-    loader.add(path, ())
+    loader.load(path)
     complete = not any(fault.level == "error" for fault in loader.faults)
     loader.faults += read_context(loader.layers, loader.reader, complete=complete)
     broken = [*loader.faults, *(fault for layer in loader.layers for fault in layer.faults)]
     if any(fault.level == "error" for fault in broken):
         broken += [fault for layer in loader.layers for source in layer.agent_files for fault in source.faults]
+        broken += [fault for layer in loader.layers for recipe in layer.recipe_files for fault in recipe.faults]
         broken += [fault for file in settings for fault in file.faults]
         raise DeclarationError(sorted({fault for fault in broken if fault.level == "error"}))
     bundle = compose(loader.layers, faults=loader.faults, settings=settings, trusted=chosen is None or chosen.trusted)
@@ -67,8 +73,17 @@ def load_bundle(
 
 
 def _default_bundle(settings: SequenceOf[SettingsFile]) -> SettingsFile | None:
-    """The settings that say which bundle whoever names none gets: the most derived."""
+    """4. With no bundle named at all: the settings', else the shipped `foundation` (composition). The most derived settings."""
     return next((file for file in reversed(settings) if file.written.bundle), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One element of `includes`, and the file that it names."""
+
+    text: str
+    place: tuple[str, int, int]
+    path: Path
 
 
 class _Loader:
@@ -76,105 +91,137 @@ class _Loader:
         self.reader = reader
         self.layers: list[Layer] = []
         self.faults: list[Fault] = []
+        self.finder = Finder(reader, self.faults)
         self.laid: dict[Path, str] = {}
         self.order: dict[Path, int] = {}
         self.names: dict[str, tuple[Path, tuple[str, ...]]] = {}
-
-    # --- finding
-
-    def find_root(self, name: str, folder: Path | None = None) -> Path:
-        """The file of the bundle that a caller named, or that settings in `folder` name."""
-        if not name:
-            raise _fault("", 0, 0, "", "the bundle has no name; give a name or a path")
-        if _is_bare(name):
-            found = self._bare(name, folder or self.reader.here)
-            if found is not None:
-                return found
-            known = sorted(path.stem for path in (shipped_folder() / "bundles").iterdir() if path.suffix in SUFFIXES)
-            near = did_you_mean(name, known) or f"; shipped are {', '.join(known)}; a path needs a '/' or a suffix such as .md"
-            raise _fault(name, 0, 0, "", f"no bundle of that name{near}")
-        try:
-            path = (folder or Path()) / Path(name).expanduser()
-        except RuntimeError as error:
-            raise _fault(name, 0, 0, "", f"cannot be found: {error}") from None
-        if path.is_dir():
-            inside = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)
-            hint = f", such as {path / inside[0]}" if inside else ""
-            raise _fault(name, 0, 0, "", f"is a directory; name the bundle file in it{hint}")
-        if not path.exists():
-            siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = "".join(f"; did you mean '{path.parent / close}'?" for close in nearest(path.name, siblings, 1))
-            raise _fault(name, 0, 0, "", f"no such file{near}")
-        return real(path)
-
-    def _bare(self, name: str, folder: Path) -> Path | None:
-        """Rule 4: beside the including file, then in the root's `bundles/`, then among the shipped."""
-        root = root_of(folder / "x")
-        places = [folder, root / "bundles", shipped_folder() / "bundles"]
-        found = [
-            place / f"{name}{suffix}"
-            for place in dict.fromkeys(places)
-            for suffix in SUFFIXES
-            if (place / f"{name}{suffix}").is_file()
-        ]
-        if len(found) > 1:
-            message = f"bundle '{name}' shadows {', '.join(self.reader.shown(path) for path in found[1:])}"
-            self.faults.append(Fault(self.reader.shown(found[0]), 1, 1, "", message, "warning", "shadowed-bundle"))
-        return real(found[0]) if found else None
+        self.pinned: dict[str, Path] = {}
+        """Name -> the one source of that name that the root file writes in its own includes."""
+        self._read: dict[Path, Layer | None] = {}
+        self._targets: dict[Path, list[_Target]] = {}
 
     # --- laying
 
-    def add(self, path: Path, chain: tuple[Path, ...], at: tuple[str, int, int] | None = None) -> None:
-        """Rule 1: depth first, left to right, each once, after all that it includes."""
+    def load(self, path: Path) -> None:
+        """Lay the root file and all that it includes; a single agent file becomes a bundle of one."""
+        document = self._document(path)
+        if document is None:
+            return
+        if path.suffix == ".md" and document.values and not looks_like_bundle(document.values):
+            self.layers.append(_bundle_of_one(document))
+            return
+        self._keep(path, read_layer(document))
+        self._pin(path)
+        self._add(path, ())
+
+    def _pin(self, root: Path) -> None:
+        """2. Two sources for one name are an error, unless the root file pins one (composition).
+
+        It pins one by writing exactly one of them in its own `includes`.
+        """
+        written: dict[str, dict[Path, None]] = {}
+        for target in self._included(root):
+            layer = self._layer(target.path)
+            if layer is not None:
+                written.setdefault(layer.name, {})[target.path] = None
+        self.pinned = {name: next(iter(paths)) for name, paths in written.items() if len(paths) == 1}
+
+    def _add(self, path: Path, chain: tuple[Path, ...], at: tuple[str, int, int] | None = None) -> None:
+        """1. Bundles are laid depth first, left to right, each once, after all that it includes; what is laid later
+        overrides. Only a loop of includes is an error, and it prints the loop (composition).
+        """
         if path in chain:
             loop = " -> ".join(self.reader.shown(step) for step in (*chain[chain.index(path) :], path))
             self.faults.append(
                 Fault(*(at or (self.reader.shown(path), 1, 1)), "includes", f"bundles include each other in a loop: {loop}")
             )
             return
-        if path in self.laid:
+        layer = None if path in self.laid else self._layer(path)
+        if layer is None:
             return
-        document = self._document(path)
-        if document is None:
+        if len(chain) > MAX_CHAIN:
+            self.faults.append(Fault(*(at or (layer.file, 1, 1)), "includes", f"bundles include more than {MAX_CHAIN} deep"))
             return
-        if not chain and path.suffix == ".md" and document.values and not looks_like_bundle(document.values):
-            self.layers.append(_bundle_of_one(document))
-            return
-        layer = read_layer(document)
         self._check_name(layer, path, (*chain, path))
         self.laid[path] = layer.name
-        self._includes(layer, path, chain)
+        self._lay_included(layer, path, chain)
         self._agent_files(layer, path)
         self.order[path] = len(self.layers)
         self.layers.append(layer)
 
-    def _includes(self, layer: Layer, path: Path, chain: tuple[Path, ...]) -> None:
-        """Lay what a bundle includes; warn where inclusion contradicts the order in which it is written."""
+    def _lay_included(self, layer: Layer, path: Path, chain: tuple[Path, ...]) -> None:
+        """1. Where that contradicts the written left-to-right order, inclusion wins and `check` warns, naming both."""
         last: tuple[int, str] | None = None
-        for target, place in _texts(layer.header.entries.get("includes")):
-            found = self._include(target, path, place)
-            if found is None:
-                continue
-            self.add(found, (*chain, path), place)
+        for target in self._included(path):
+            found = self._taken(target, chain[0] if chain else path)
+            self._add(found, (*chain, path), target.place)
             here = self.order.get(found)
             if here is None:
                 continue
             layer.includes.append(self.reader.shown(found))
             if last is not None and here < last[0]:
-                message = f"'{target}' is written after '{last[1]}', but inclusion lays it before, so '{last[1]}' overrides it"
-                self.faults.append(Fault(*place, "includes", message, "warning", "include-order"))
+                message = (
+                    f"'{target.text}' is written after '{last[1]}', but inclusion lays it before, so '{last[1]}' overrides it"
+                )
+                self.faults.append(Fault(*target.place, "includes", message, "warning", "include-order"))
             else:
-                last = here, target
+                last = here, target.text
+
+    def _taken(self, target: _Target, root: Path) -> Path:
+        """What is laid for an include: the pinned source of its name, wherever either is included."""
+        layer = self._layer(target.path)
+        pinned = None if layer is None else self.pinned.get(layer.name)
+        if layer is None or pinned is None or pinned == target.path:
+            return target.path
+        taken = self.reader.shown(pinned)
+        why = f"{taken} is taken, for {self.reader.shown(root)} includes it"
+        message = f"two bundles are named '{layer.name}': {layer.file} and {taken}; {why}"
+        self.faults.append(Fault(*target.place, "includes", message, "warning", "pinned-bundle"))
+        return pinned
 
     def _check_name(self, layer: Layer, path: Path, chain: tuple[Path, ...]) -> None:
-        """Rule 2: two sources for one name are an error that shows both chains."""
+        """2. A bundle's identity is its canonical source. Two sources for one name are an error that shows both chains
+        (composition). The source is canonical once its links are resolved.
+        """
         shown = tuple(self.reader.shown(step) for step in chain)
         other = self.names.setdefault(layer.name, (path, shown))
-        if other[0] != path:
-            message = (
-                f"two bundles are named '{layer.name}': {' -> '.join(other[1])} and {' -> '.join(shown)}; rename one of them"
-            )
-            self.faults.append(Fault(layer.file, 1, 1, "bundle.name", message))
+        if other[0] == path:
+            return
+        both = f"two bundles are named '{layer.name}': {' -> '.join(other[1])} and {' -> '.join(shown)}"
+        pin = f"write the one that you want, and only that one, in the includes of {shown[0]}, or "
+        remedy = f"{pin if len(other[1]) > 1 else ''}rename one of them"
+        self.faults.append(Fault(layer.file, 1, 1, "bundle.name", f"{both}; {remedy}"))
+
+    # --- reading
+
+    def _included(self, path: Path) -> list[_Target]:
+        """What the bundle in `path` includes, in written order, each read.
+
+        `name:path` comes after the others, since it may name a bundle that is written to the right of it.
+        """
+        layer = self._layer(path)
+        if path not in self._targets and layer is not None:
+            written = list(enumerate(texts_of(layer.header.entries.get("includes"))))
+            found: dict[int, _Target] = {}
+            for index, (text, place) in sorted(written, key=lambda item: is_named(item[1][0])):
+                target = self.finder.include(text, path, place)
+                if target is not None:
+                    found[index] = _Target(text, place, target)
+                    self._layer(target)
+            self._targets[path] = [found[index] for index in sorted(found)]
+        return self._targets.get(path, [])
+
+    def _layer(self, path: Path) -> Layer | None:
+        """The bundle in a file, read once; None where its text cannot be taken apart."""
+        if path not in self._read:
+            document = self._document(path)
+            self._keep(path, None if document is None else read_layer(document))
+        return self._read[path]
+
+    def _keep(self, path: Path, layer: Layer | None) -> None:
+        self._read[path] = layer
+        if layer is not None:
+            self.finder.homes.add(layer.name, path)
 
     def _document(self, path: Path) -> Document | None:
         shown = self.reader.shown(path)
@@ -189,61 +236,15 @@ class _Loader:
             return None
         return document
 
-    def _include(self, target: str, path: Path, place: tuple[str, int, int]) -> Path | None:
-        if target.startswith("git+"):
-            self.faults.append(
-                Fault(*place, "includes", f"'{target}': bundles are not fetched with git yet; include a local file")
-            )
-            return None
-        if _is_bare(target):
-            found = self._bare(target, path.parent)
-            if found is None:
-                known = sorted(file.stem for file in (shipped_folder() / "bundles").iterdir() if file.suffix in SUFFIXES)
-                self.faults.append(Fault(*place, "includes", f"no bundle '{target}'{did_you_mean(target, known)}"))
-                return None
-        else:
-            found = real(path.parent / target)
-        if not any(found.is_relative_to(folder) for folder in (root_of(path), shipped_folder() / "bundles")):
-            self.faults.append(Fault(*place, "includes", f"'{target}' {_leaves(root_of(path), self.reader)}"))
-            return None
-        if not found.is_file():
-            what = "is a directory; name the bundle file in it" if found.is_dir() else "no such file"
-            self.faults.append(Fault(*place, "includes", f"'{target}': {what}"))
-            return None
-        return found
-
     def _agent_files(self, layer: Layer, path: Path) -> None:
         agents = layer.header.entries.get("agents")
         include = agents.entries.get("include") if isinstance(agents, Mapping) else None
-        root = root_of(path)
-        seen: set[str] = set()
-        folders: dict[str, bool] = {}
-        for pattern, place in _texts(include):
-            bundles = {str(laid) for laid in self.laid}
-            named, outside = matching(pattern, path.parent, root)
-            matched = [name for name in named if name.endswith(".md") and name not in bundles]
-            outside += [name for name in matched if not self._inside(name, root, folders)]
-            if outside:
-                which = f": {self.reader.shown(outside[0])}" if os.path.isfile(outside[0]) and os.path.islink(outside[0]) else ""
-                self.faults.append(Fault(*place, "agents.include", f"'{pattern}'{which} {_leaves(root, self.reader)}"))
-                continue
-            if not matched:
-                level = "warning" if has_magic(pattern) else "error"
-                message = f"'{pattern}' matches no file"
-                self.faults.append(Fault(*place, "agents.include", message, level, "include-matches-nothing"))
-            for name in matched:
-                if name not in seen:
-                    seen.add(name)
-                    self._agent(layer, name)
-
-    def _inside(self, name: str, root: Path, folders: dict[str, bool]) -> bool:
-        """Whether a file lies below the root, links followed; `folders` keeps what is known of its folder."""
-        if os.path.islink(name):
-            return real(name).is_relative_to(root)
-        folder = os.path.dirname(name)
-        if folder not in folders:
-            folders[folder] = real(folder).is_relative_to(root)
-        return folders[folder]
+        bundles = {str(laid) for laid in self.laid}
+        names, faults = included_files(include, "agents.include", path, self.reader, suffixes=(".md",), without=bundles)
+        self.faults += faults
+        for name in names:
+            self._agent(layer, name)
+        self.faults += read_recipes(layer, path, self.reader, bundles)
 
     def _agent(self, layer: Layer, path: str) -> None:
         shown = self.reader.shown(path)
@@ -264,21 +265,3 @@ def _bundle_of_one(document: Document) -> Layer:
     layer = Layer(source.name, document.file, Mapping({}, {}, document.file, 1, 1), "")
     layer.agent_files.append(source)
     return layer
-
-
-def _texts(node: object) -> list[tuple[str, tuple[str, int, int]]]:
-    """Texts of a list (or a single one), each with its place."""
-    items = node.items if isinstance(node, Sequence) else [node]
-    return [(item.text, (item.file, item.line, item.column)) for item in items if isinstance(item, Scalar) and not item.is_null]
-
-
-def _is_bare(name: str) -> bool:
-    return "/" not in name and os.sep not in name and not name.endswith(SUFFIXES) and name not in (".", "..")
-
-
-def _leaves(root: Path, reader: Reader) -> str:
-    return f"leads out of {reader.shown(root)}; keep it inside, or put a .bundle-loader folder at the root of the project"
-
-
-def _fault(file: str, line: int, column: int, key: str, message: str) -> DeclarationError:
-    return DeclarationError([Fault(file, line, column, key, message)])

@@ -12,9 +12,10 @@ from typing import Final
 from bundle_loader.declared.context import ContextPart, Mention, file_name, included, mentions_in, split_name
 from bundle_loader.declared.layer import AgentFile, Layer
 from bundle_loader.declared.tree import Scalar
-from bundle_loader.errors import DeclarationError, Fault, did_you_mean, nearest
-from bundle_loader.sources.files import Reader, real, root_of
-from bundle_loader.sources.patterns import matching
+from bundle_loader.errors import DeclarationError, Fault
+from bundle_loader.sources.files import Reader
+from bundle_loader.sources.homes import MAX_PATH, Home, Homes, Wrong
+from bundle_loader.sources.patterns import TooMany, matching
 
 MAX_FILES: Final = 200
 """Files in one prompt: a bundle's context with all that it includes, or one agent."""
@@ -25,7 +26,6 @@ MAX_DEPTH: Final = 8
 MAX_MENTIONS: Final = 10_000
 MAX_READ: Final = 64 * 1024 * 1024
 """Characters of files that one load keeps."""
-_MAX_PATH: Final = 1024
 _MAX_FAULTS: Final = 100
 _MAX_MATCHES: Final = 10_000
 _KEY: Final = "context.include"
@@ -67,25 +67,11 @@ def _read_agent(library: _Library, layer: Layer, source: AgentFile) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Home:
-    """Where the paths of a bundle start, and what they may not leave."""
-
-    folder: Path
-    root: Path
-
-
-@dataclass(frozen=True, slots=True)
 class _Text:
     """A file's text, once read."""
 
     text: str
     mentions: list[Mention]
-
-
-class _Wrong(str):
-    """Why a file cannot be taken, in words."""
-
-    __slots__ = ()
 
 
 class _Library:
@@ -94,81 +80,42 @@ class _Library:
     def __init__(self, layers: Sequence[Layer], reader: Reader, complete: bool) -> None:
         self.reader = reader
         self.complete = complete
-        self.homes: dict[str, _Home] = {}
+        self.homes = Homes(reader)
         for layer in layers:
-            path = reader.here / layer.file
-            self.homes[layer.name] = _Home(path.parent, root_of(path))
-        self._found: dict[tuple[str, str, str], Path | _Wrong] = {}
-        self._texts: dict[Path, _Text | _Wrong] = {}
+            self.homes.add(layer.name, reader.here / layer.file)
+        self._found: dict[tuple[str, str, str], Path | Wrong] = {}
+        self._texts: dict[Path, _Text | Wrong] = {}
         self._left = MAX_READ
 
-    def find(self, bundle: str, path: str, asker: str) -> Path | _Wrong:
+    def home(self, bundle: str) -> Home:
+        """Where a bundle of the composition lives."""
+        home = self.homes.get(bundle)
+        assert home is not None
+        return home
+
+    def find(self, bundle: str, path: str, asker: str) -> Path | Wrong:
         """The file that `bundle:path` names, links followed, or why `asker` cannot have it."""
         key = bundle, path, asker
         if key not in self._found:
-            self._found[key] = self._find(bundle, path, asker)
+            self._found[key] = self.homes.find(bundle, path, self.home(asker))
         return self._found[key]
 
-    def _find(self, bundle: str, path: str, asker: str) -> Path | _Wrong:
-        home = self.homes.get(bundle)
-        if home is None:
-            known = did_you_mean(bundle, list(self.homes)) or f"; bundles here are {', '.join(sorted(self.homes)[:8])}"
-            return _Wrong(f"no bundle '{bundle}' here{known}")
-        if "\0" in path:
-            return _Wrong("is no path: it holds a NUL character")
-        if len(path) > _MAX_PATH:
-            return _Wrong(f"is no path: longer than {_MAX_PATH} characters")
-        if os.path.isabs(path):
-            return _Wrong("is an absolute path; write it relative to the bundle's file")
-        found = real(home.folder / path)
-        refused = self._outside(found, home, asker)
-        if refused is not None or os.path.isfile(found):
-            return refused or found
-        if os.path.isdir(found):
-            return _Wrong("is a directory; name a file in it")
-        if os.path.lexists(found):
-            return _Wrong("is not a file")
-        return _Wrong(f"no such file{self._near(bundle, path, found, home)}")
-
-    def _outside(self, found: Path, home: _Home, asker: str) -> _Wrong | None:
-        """Rule 5 of composition. A bundle of another root may reach less: only what lies beside the bundle, in the open."""
-        own = self.homes[asker].root == home.root
-        limit = home.root if own else home.folder
-        if not found.is_relative_to(limit):
-            return _Wrong(f"leads out of {self.reader.shown(limit)}; keep it inside")
-        if not own and any(part.startswith(".") for part in found.relative_to(limit).parts):
-            return _Wrong("is hidden from bundles of another root")
-        return None
-
-    def _near(self, bundle: str, path: str, found: Path, home: _Home) -> str:
-        try:
-            beside = os.listdir(found.parent)
-        except OSError:
-            beside = []
-        close = nearest(found.name, beside, 1)
-        if close:
-            return f"; did you mean '{file_name(bundle, os.path.join(os.path.dirname(path), close[0]))}'?"
-        elsewhere = home.root / path
-        if os.path.isfile(elsewhere):
-            return f"; did you mean '{file_name(bundle, os.path.relpath(elsewhere, home.folder))}'?"
-        return f"; paths start at {self.reader.shown(home.folder)}"
-
-    def read(self, path: Path) -> _Text | _Wrong:
+    def read(self, path: Path) -> _Text | Wrong:
         """The text of a file, or why it is none."""
         if path not in self._texts:
             self._texts[path] = self._read(path)
         return self._texts[path]
 
-    def _read(self, path: Path) -> _Text | _Wrong:
+    def _read(self, path: Path) -> _Text | Wrong:
         try:
             text = self.reader.read(path)
         except DeclarationError as error:
-            return _Wrong(error.faults[0].message)
+            return Wrong(error.faults[0].message)
         if "\0" in text:
-            return _Wrong("holds a NUL byte: this is not a text file")
+            return Wrong("holds a NUL byte: this is not a text file")
         self._left -= len(text)
         if self._left < 0:
-            return _Wrong(f"the files of all prompts together are larger than {MAX_READ // 1024} KiB")
+            return Wrong(f"the files of all prompts together are larger than {MAX_READ // 1024} KiB")
         text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
         return _Text(text, mentions_in(text))
 
@@ -194,28 +141,32 @@ class _Walk:
         place = target.file, target.line, target.column
         owner, path = split_name(target.text) or (bundle, target.text)
         home = self.library.homes.get(owner)
-        if home is None or not has_magic(path) or os.path.isfile(home.folder / path[:_MAX_PATH].replace("\0", "")):
+        if home is None or not has_magic(path) or os.path.isfile(home.folder / path[:MAX_PATH].replace("\0", "")):
             self._take(owner, path, bundle, place, 1, _KEY, target.text)
             return
         wrong = self._pattern(owner, path, bundle)
         if wrong is not None:
             self._fault(place, _KEY, target.text, wrong)
             return
-        named, outside = matching(path, home.folder, home.root)
+        try:
+            named, outside = matching(path, home.folder, home.root)
+        except TooMany as error:
+            self._fault(place, _KEY, target.text, f"{error}")
+            return
         files = [os.path.relpath(name, home.folder) for name in named[:_MAX_MATCHES] + outside]
         if not files:
             self.faults.append(Fault(*place, _KEY, f"'{target.text}' matches no file", "warning", "include-matches-nothing"))
         for name in files:
             self._take(owner, name, bundle, place, 1, _KEY, name if owner == bundle else f"{owner}:{name}")
 
-    def _pattern(self, owner: str, path: str, asker: str) -> _Wrong | None:
+    def _pattern(self, owner: str, path: str, asker: str) -> Wrong | None:
         """Why a pattern may not be followed: it looks outside, so it would be followed before it could be judged."""
         steps = path.split("/")
         first = next(index for index, step in enumerate(steps) if has_magic(step))
         if ".." in steps[first:]:
-            return _Wrong("has '..' after a pattern; write the folders out")
+            return Wrong("has '..' after a pattern; write the folders out")
         found = self.library.find(owner, "/".join(steps[:first]) or ("/" if path.startswith("/") else "."), asker)
-        return found if isinstance(found, _Wrong) and not found.startswith(("is a directory", "no such file")) else None
+        return found if isinstance(found, Wrong) and not found.startswith(("is a directory", "no such file")) else None
 
     def follow(self, mentions: Sequence[Mention], file: str, first_line: int, bundle: str, depth: int) -> None:
         """Take in what the text of `file` mentions; the text is the bundle's and begins on `first_line`."""
@@ -233,7 +184,7 @@ class _Walk:
         if self._over:
             return
         found = self.library.find(bundle, path, asker)
-        if isinstance(found, _Wrong):
+        if isinstance(found, Wrong):
             if self.library.complete or bundle in self.library.homes:
                 self._fault(place, key, written, found)
             return
@@ -248,7 +199,7 @@ class _Walk:
             self._stop(place, f"more than {MAX_FILES} files in one prompt")
             return
         content = self.library.read(found)
-        if isinstance(content, _Wrong):
+        if isinstance(content, Wrong):
             self._fault(place, key, written, content)
             return
         self._size += len(content.text)

@@ -8,22 +8,34 @@ from fnmatch import fnmatch
 from glob import has_magic
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from bundle_loader.sources.files import real
 
-MAX_MATCHES = 100_000
-"""More files than this no pattern gives."""
+MAX_MATCHES: Final = 20_000
+"""Files that one pattern may name."""
+MAX_LOOKED: Final = 200_000
+"""Entries of folders that are looked at for one pattern."""
+MAX_DEPTH: Final = 100
+"""Folders from where a pattern starts to the last that is looked into."""
+
+
+class TooMany(ValueError):
+    """A pattern that names, or walks through, more than it may."""
 
 
 def matching(pattern: str, folder: Path, root: Path) -> tuple[list[str], list[str]]:
     """The files that `pattern` names from `folder`, as sorted normalised paths; and the folders on its way outside of `root`.
 
-    The rules are those of `glob` with `**`: hidden files and folders are left out unless a step begins with a dot.
+    The rules are those of `glob` with `**`: hidden files and folders are left out unless a step begins with a dot. Raises
+    TooMany, which says what to write.
     """
     steps = [step for step in pattern.split("/") if step not in ("", ".")]
     start = os.sep if pattern.startswith("/") else str(folder)
     walk = _Walk(steps, root)
-    files = {os.path.normpath(name) for name in islice(walk.files(start, 0), MAX_MATCHES)}
+    files = {os.path.normpath(name) for name in islice(walk.files(start, 0), MAX_MATCHES + 1)}
+    if len(files) > MAX_MATCHES:
+        raise TooMany(f"names more than {MAX_MATCHES} files; name fewer folders")
     return sorted(files), sorted(walk.outside)
 
 
@@ -33,6 +45,7 @@ class _Walk:
         self.root = root
         self.outside: set[str] = set()
         self._seen: set[tuple[Path, int]] = set()
+        self._looked = self._depth = 0
 
     def files(self, path: str, at: int) -> Iterator[str]:
         """What the steps from `at` on name below `path`."""
@@ -50,7 +63,11 @@ class _Walk:
         if (folder, at) in self._seen:
             return
         self._seen.add((folder, at))
+        if self._depth == MAX_DEPTH:
+            raise TooMany(f"walks through folders more than {MAX_DEPTH} deep; name fewer folders")
+        self._depth += 1
         yield from self._entries(path, at)
+        self._depth -= 1
 
     def _entries(self, path: str, at: int) -> Iterator[str]:
         step, last = self.steps[at], at == len(self.steps) - 1
@@ -58,9 +75,12 @@ class _Walk:
         if deep and not last:
             yield from self.files(path, at + 1)
         try:
-            entries = list(os.scandir(path))
+            entries = list(islice(os.scandir(path), MAX_LOOKED - self._looked + 1))
         except OSError:
             return
+        self._looked += len(entries)
+        if self._looked > MAX_LOOKED:
+            raise TooMany(f"walks through more than {MAX_LOOKED} files and folders; name fewer folders")
         for entry in entries:
             if entry.name.startswith(".") and not step.startswith("."):
                 continue

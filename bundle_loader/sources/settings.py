@@ -50,12 +50,14 @@ def find_settings(environment: Mapping[str, str] | None = None, here: Path | Non
     """The settings files that there are, least derived first. A missing file is nothing; faults are kept on each."""
     folder = real(here or os.getcwd())
     paths = settings_paths(os.environ if environment is None else environment, folder)
-    there: dict[Origin, Path] = {origin: Path(path) for origin, path in paths.items() if os.path.isfile(path)}
+    there: dict[Origin, Path] = {origin: Path(path) for origin, path in paths.items() if os.path.lexists(path)}
     if not there:
         return ()
     reader = Reader(folder)
     user = _read(there["user"], "user", reader) if "user" in there else None
-    trusted = {real(os.path.expanduser(name)) for name in _trusted(user)}
+    # a name that is no whole path here (another user's `~name`, another system's `C:`) would be trusted wherever one stands
+    whole = [path for name in _trusted(user) if os.path.isabs(path := os.path.expanduser(name))]
+    trusted = {real(path) for path in whole}
     found = [_read(there["organisation"], "organisation", reader)] if "organisation" in there else []
     if "project" in there:
         root = there["project"].parent.parent

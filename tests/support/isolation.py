@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bundle_loader.sources.home import catalogues_folder
+
 _PREFIXES = (
     "ANTHROPIC_",
     "AZURE_OPENAI_",
@@ -68,6 +70,12 @@ def clear_environment() -> Path:
 def remove(root: Path) -> None:
     """Give the folder back."""
     shutil.rmtree(root, ignore_errors=True)
+
+
+def forget_catalogues() -> None:
+    """Remove the saved lists of models: a later test may be served at the same address."""
+    for environment in (os.environ, {}):
+        shutil.rmtree(catalogues_folder(environment), ignore_errors=True)
 
 
 def forbid_network() -> None:

@@ -1,0 +1,167 @@
+"""The tables of a composed header as final values: tiers spliced, roles, profiles, providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from bundle_loader.declared.fold import pruned
+from bundle_loader.declared.preference import Preference, WrittenPreference
+from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
+from bundle_loader.declared.tree import Mapping, Node, Sequence, enclosing
+from bundle_loader.declared.written import check
+from bundle_loader.errors import Fault, Hints
+
+Preferences: TypeAlias = tuple[Preference, ...]
+NO_TIER: Final = "unknown-tier"
+MAX_CHAIN: Final = 100
+"""Tiers that lead to tiers, and agents that extend agents, from the first to the last."""
+MAX_PREFERENCES: Final = 1000
+"""Preferences of one finished list."""
+
+
+class FinalTables:
+    """The final tables of one composition; what is wrong across files is collected in `faults`."""
+
+    def __init__(self, header: Mapping, written: WrittenBundle | None = None) -> None:
+        """`written` is what `header` says, where that is known already: where it was laid over nothing."""
+        self.faults: list[Fault] = []
+        self.header = pruned(header)
+        self.written = written or check(WrittenBundle, self.header)[0] or WrittenBundle()
+        self.tiers: dict[str, Preferences] = {}
+        self._pairs: dict[tuple[str, str, bool], Preference] = {}
+        self._hints = Hints()
+        self._open: list[str] = []
+        self._depths: dict[str, int] = {}
+        self._tiers = {name: cell for name, cell in (self.written.tiers or {}).items() if cell is not None}
+        for name in self._tiers:
+            self._tier(name)
+        self.roles = {
+            name: self.listed(cell, self._place("roles", name), f"roles.{name}")
+            for name, cell in (self.written.roles or {}).items()
+            if cell is not None
+        }
+
+    def _place(self, *path: str) -> Callable[[], Node]:
+        """Where the value at `path` of the header stands; looked up only when a fault needs it."""
+        return partial(enclosing, self.header, path)
+
+    def _tier(self, name: str) -> Preferences:
+        if name in self.tiers:
+            return self.tiers[name]
+        place = self._place("tiers", name)
+        if name in self._open:
+            loop = " -> ".join([*self._open[self._open.index(name) :], name])
+            self._fault(place(), f"tiers.{name}", f"tiers lead back to themselves: {loop}")
+            return ()
+        self._open.append(name)
+        found = self.listed(self._tiers[name], place, f"tiers.{name}") if len(self._open) <= 2 * MAX_CHAIN else ()
+        self._open.pop()
+        self.tiers[name] = found
+        named = [element.tier for element in self._tiers[name] if element.tier is not None]
+        self._depths[name] = 1 + max((self._depths.get(tier, 0) for tier in named), default=0)
+        if self._depths[name] == MAX_CHAIN + 1:
+            self._fault(place(), f"tiers.{name}", f"tiers lead on more than {MAX_CHAIN} deep; name the last of them")
+        return found
+
+    def listed(
+        self,
+        written: list[WrittenPreference],
+        locate: Callable[[], Node],
+        key: str,
+        faults: list[Fault] | None = None,
+        *,
+        cut: bool = False,
+    ) -> Preferences:
+        """A written list as final preferences: pairs as they are, tiers spliced.
+
+        3. `base` in a preferences list splices the inherited list in; with nothing inherited it is an error (composition).
+        `cut` says that what would be inherited is missing, which is a fault already.
+        """
+        found: list[Preference] = []
+        for index, element in enumerate(written):
+            if element.base and cut:
+                continue
+            if element.base:
+                message = "'base' stands for the inherited list, and nothing is inherited here; remove it"
+                self._fault(_item(locate(), index), f"{key}[{index}]", message, faults)
+            elif element.tier is not None:
+                if element.tier in self._tiers:
+                    found.extend(self._tier(element.tier))
+                else:
+                    near = self._hints.near(element.tier, list(self._tiers))
+                    self._fault(
+                        _item(locate(), index), f"{key}[{index}].tier", f"no tier '{element.tier}'{near}", faults, NO_TIER
+                    )
+            else:
+                found.append(self._preference(element))
+            if len(found) > MAX_PREFERENCES:
+                message = f"comes to more than {MAX_PREFERENCES} preferences; nobody tries so many"
+                self._fault(_item(locate(), index), key, message, faults)
+                return ()
+        return tuple(found)
+
+    def _preference(self, written: WrittenPreference) -> Preference:
+        """The final pair; those without a config are made once, since thousands of agents repeat them."""
+        assert written.provider is not None
+        assert written.model is not None
+        optional = bool(written.optional)
+        if written.config:
+            return Preference(provider=written.provider, model=written.model, config=written.config, optional=optional)
+        key = (written.provider, written.model, optional)
+        made = self._pairs.get(key)
+        if made is None:
+            made = self._pairs[key] = Preference(provider=key[0], model=key[1], optional=optional)
+        return made
+
+    def tier_order(self) -> tuple[str, ...]:
+        """The tiers, cheapest first: as written, then those that nobody ordered."""
+        node = self.header.entries.get("tier_order")
+        ordered = list(self.written.tier_order or ())
+        for name in ordered:
+            if name not in self.tiers and node is not None:
+                self._fault(node, "tier_order", f"no tier '{name}'{self._hints.near(name, list(self.tiers))}", None, NO_TIER)
+        return tuple(ordered + [name for name in self.tiers if name not in ordered])
+
+    def default(self) -> str | None:
+        """The bundle's default tier."""
+        name = self.written.default
+        if name is not None and name not in self.tiers:
+            near = self._hints.near(name, list(self.tiers))
+            self._fault(self.header.entries["default"], "default", f"no tier '{name}'{near}", None, NO_TIER)
+            return None
+        return name
+
+    def profiles(self) -> dict[str, dict[str, Preferences]]:
+        """Profile -> stage -> list."""
+        return {
+            name: {
+                stage: self.listed(cell, self._place("profiles", name, stage), f"profiles.{name}.{stage}")
+                for stage, cell in stages.items()
+                if cell is not None
+            }
+            for name, stages in (self.written.profiles or {}).items()
+            if stages is not None
+        }
+
+    def providers(self) -> dict[str, ProviderSettings]:
+        """Provider id -> where it listens."""
+        return {
+            name: ProviderSettings(**value.model_dump())
+            for name, value in (self.written.providers or {}).items()
+            if value is not None
+        }
+
+    def vars(self) -> dict[str, Any]:
+        """Defaults of template variables."""
+        return dict(self.written.vars or {})
+
+    def _fault(self, node: Node, key: str, message: str, faults: list[Fault] | None = None, rule: str = "declaration") -> None:
+        fault = Fault(node.file, node.line, node.column, key, message, rule=rule)
+        (self.faults if faults is None else faults).append(fault)
+
+
+def _item(node: Node, index: int) -> Node:
+    """The element of a list, or the list itself where it was not written as one."""
+    return node.items[index] if isinstance(node, Sequence) and index < len(node.items) else node

@@ -1,0 +1,228 @@
+"""A recipe as written: every key that a recipe, a stage and a step may have, with all spellings that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from bundle_loader.declared.preference import WrittenPreferences
+from bundle_loader.declared.tree import core
+from bundle_loader.declared.written import CoreMap, Written, one_or_many, seconds
+from bundle_loader.errors import did_you_mean
+
+Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+
+ON_ERROR: Final = {
+    "stop": "stop",
+    "fail": "stop",
+    "continue": "continue",
+    "skip_remaining": "skip_remaining",
+    "skip-remaining": "skip_remaining",
+}
+"""What may be written -> the final word."""
+
+
+def _quantity(what: str, least: float, *, whole: bool = True, time: bool = False) -> Callable[[Any], Any]:
+    """A reader of a number that may also be written as a text with `{{ }}`, to be filled in when the recipe runs."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and "{{" in value:
+            return str(value)
+        try:
+            number = seconds(value) if time else float(value)
+        except (TypeError, ValueError):
+            number = None
+        if isinstance(value, bool) or not isinstance(number, (int, float)) or not least <= number < 1e9:
+            raise ValueError(f"write {what}, or a variable such as {{{{name}}}}")
+        if whole and number != int(number):
+            raise ValueError(f"write {what}, or a variable such as {{{{name}}}}")
+        return int(number) if whole else number
+
+    return read
+
+
+_NUMBER = WithJsonSchema({"type": ["integer", "string"]})
+_TIME = WithJsonSchema({"type": ["number", "string"], "description": "120s, 2m, 500ms, 1h, seconds, or {{name}}"})
+Count = Annotated[int | str, BeforeValidator(_quantity("a whole number from 1 on", 1)), _NUMBER]
+Seconds = Annotated[
+    float | str, BeforeValidator(_quantity("a length of time such as 120s or 2m", 0.001, whole=False, time=True)), _TIME
+]
+Delay = Annotated[float | str, BeforeValidator(_quantity("a length of time such as 5s, or 0", 0, whole=False, time=True)), _TIME]
+
+
+def _foreach(value: Any) -> Any:
+    if isinstance(value, (str, list)):
+        return core(value) if isinstance(value, list) else str(value)
+    raise ValueError('write a list, or a variable that holds one, such as "{{files}}"')
+
+
+def _parallel(value: Any) -> Any:
+    """True, false, how many at a time, or the steps of a group."""
+    if isinstance(value, (bool, list)) or value is None:
+        return value
+    if isinstance(value, str) and value.casefold() in ("true", "false"):
+        return value.casefold() == "true"
+    return _quantity("true, how many at a time, or a list of steps", 1)(value)
+
+
+def _approval(value: Any) -> Any:
+    """`true` and a text are short for a mapping."""
+    if isinstance(value, str) and value.casefold() in ("true", "false"):
+        return {"required": value}
+    return {"prompt": value} if isinstance(value, str) else value
+
+
+def _retry(value: Any) -> Any:
+    """A number is short for `max_attempts`."""
+    return {"max_attempts": value} if isinstance(value, (str, int)) else value
+
+
+def _on_error(value: Any) -> Any:
+    """One of the words, or the step that `goto` leads to, written as a text or as a mapping."""
+    if isinstance(value, dict) and list(value) == ["goto"] and isinstance(value["goto"], str):
+        return ("goto", str(value["goto"]).strip())
+    if isinstance(value, str):
+        word, colon, step = value.partition(":")
+        if colon and word.strip() == "goto" and step.strip():
+            return ("goto", step.strip())
+        if value in ON_ERROR:
+            return (ON_ERROR[value], None)
+        raise ValueError(f"{value!r} is not one of {', '.join(ON_ERROR)} and 'goto: step'{did_you_mean(value, list(ON_ERROR))}")
+    raise ValueError(f"write one of {', '.join(ON_ERROR)}, or 'goto: step'")
+
+
+class WrittenRetry(Written):
+    """How often a step is tried, and how long is waited in between."""
+
+    max_attempts: Count | None = None
+    attempts: Count | None = None
+    backoff: Literal["exponential", "linear", "constant", "fixed", "none"] | None = None
+    initial_delay: Delay | None = None
+    delay: Delay | None = None
+    max_delay: Delay | None = None
+
+
+class WrittenApproval(Written):
+    """A person's yes that is waited for."""
+
+    required: bool | None = None
+    prompt: str | None = None
+    message: str | None = None
+    timeout: Delay | None = None
+    default: Literal["approve", "deny"] | None = None
+
+
+class WrittenRecursion(Written):
+    """How far recipes may lead to further recipes."""
+
+    max_depth: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_total_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+Approval = Annotated[WrittenApproval, BeforeValidator(_approval)]
+Retry = Annotated[WrittenRetry, BeforeValidator(_retry)]
+OnError = Annotated[Any, BeforeValidator(_on_error), WithJsonSchema({"type": ["string", "object"]})]
+Foreach = Annotated[Any, BeforeValidator(_foreach), WithJsonSchema({"type": ["string", "array"]})]
+Parallel = Annotated[Any, BeforeValidator(_parallel), WithJsonSchema({"type": ["boolean", "integer", "string"]})]
+StepType = Literal[
+    "agent", "bash", "shell", "command", "python", "function", "recipe", "sub-recipe", "approval", "wait", "group", "parallel"
+]
+
+
+class WrittenStep(Written):
+    """Every key that a step may have; which of them go together is checked when the recipe is finished."""
+
+    id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    type: StepType | None = None
+    # an agent
+    agent: str | None = None
+    prompt: str | None = None
+    instruction: str | None = None
+    mode: str | None = None
+    profile: str | None = None
+    stage: str | None = None
+    tier: str | None = None
+    model_role: Texts | None = None
+    role: Texts | None = None
+    provider_preferences: WrittenPreferences | None = None
+    provider: str | None = None
+    model: str | None = None
+    agent_config: CoreMap | None = None
+    # a shell command, a Python function
+    bash: str | None = None
+    command: str | None = None
+    shell: str | None = None
+    python: str | None = None
+    args: CoreMap | None = None
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    output_exit_code: str | None = None
+    # another recipe, an approval, a group
+    recipe: str | None = None
+    context: CoreMap | None = None
+    approval: Approval | None = None
+    steps: list[WrittenStep] | None = None
+    while_steps: list[WrittenStep] | None = None
+    # whether, how often
+    condition: str | None = None
+    when: str | None = None
+    foreach: Foreach = None
+    as_: str | None = Field(default=None, alias="as")
+    collect: str | None = None
+    parallel: Parallel = None
+    max_iterations: Count | None = None
+    while_: str | None = Field(default=None, alias="while")
+    while_condition: str | None = None
+    max_while_iterations: Count | None = None
+    break_when: str | None = None
+    update_context: CoreMap | None = None
+    # what comes of it
+    output: str | None = None
+    parse_json: bool | None = None
+    output_schema: CoreMap | None = None
+    retry: Retry | None = None
+    timeout: Seconds | None = None
+    on_error: OnError | None = None
+    depends_on: Texts | None = None
+    recursion: WrittenRecursion | None = None
+
+
+class WrittenStage(Written):
+    """Steps that belong together, and the approval that is waited for before them."""
+
+    name: str | None = None
+    description: str | None = None
+    stage: str | None = None
+    profile: str | None = None
+    condition: str | None = None
+    approval: Approval | None = None
+    steps: list[WrittenStep] | None = None
+
+
+class WrittenRecipe(Written):
+    """Every key that a recipe file may have."""
+
+    format: Annotated[str, Field(pattern=r"^1$")] | None = None
+    name: str | None = None
+    description: str | None = None
+    version: str | None = None
+    author: str | None = None
+    created: str | None = None
+    updated: str | None = None
+    license: str | None = None
+    tags: Texts | None = None
+    context: CoreMap | None = None
+    steps: list[WrittenStep] | None = None
+    stages: list[WrittenStage] | None = None
+    recursion: WrittenRecursion | None = None
+    rate_limiting: CoreMap | None = None
+    orchestrator: CoreMap | None = None
+
+
+def keys_of(model: type[Written]) -> list[str]:
+    """The keys of a mapping, as they are written."""
+    return [field.alias or name for name, field in model.model_fields.items()]
