@@ -6,29 +6,24 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from bundle_loader.delegation.attempts import Answered, End, Failed, Try, Verdict, attempts
+from bundle_loader.delegation.attempts import Answered, Failed, Try, Verdict, attempts
 from bundle_loader.delegation.context import DelegationContext, SpawnLimits
+from bundle_loader.delegation.defeat import defeat, no_candidate
 from bundle_loader.delegation.result import Attempt, DelegationResult, DoneEvent, StreamEvent
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import (
-    AllFailed,
-    BrokenAnswer,
     BudgetRefused,
     DeadlineExceeded,
-    FailureKind,
-    Forbidden,
     LimitReached,
     NoAnswer,
     NoCandidate,
     OverBudget,
     ProviderFailure,
-    Stopped,
 )
 from bundle_loader.events import BudgetEvent, FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
 from bundle_loader.ledger.budgets import Budgets
@@ -37,11 +32,9 @@ from bundle_loader.ledger.meter import CallScope, LedgerMeter, Priced
 from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, Outcome
 from bundle_loader.messages import Message, Usage
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
-from bundle_loader.routing.gates import FORBIDDEN
 
 LEAST_SHARE: Final = 15.0
 """Seconds that a candidate has at least for its first token."""
-NO_KEY: Final = "no key: "
 
 
 class Books(Protocol):
@@ -127,7 +120,7 @@ class Run:
         self.started, self.began = self.books.clock(), perf_counter()
         try:
             if not self.route.candidates:
-                raise _nothing(self.base.agent, self.route)
+                raise no_candidate(self.base.agent, self.route)
             async with aclosing(self._drive(self.end, show)) as events:
                 async for event in events:
                     yield event
@@ -168,7 +161,14 @@ class Run:
                 step = self.flow.send(answer)
             except StopIteration as stop:
                 if failure is not None:
-                    raise self._defeat(stop.value, failure) from None
+                    raise defeat(
+                        self.base.agent,
+                        stop.value,
+                        failure,
+                        partial=self.state.shown,
+                        timeout=self.base.limits.timeout,
+                        reasons=self._reasons(stop.value),
+                    ) from None
                 return
             assert failure is not None
             after = step.candidate
@@ -311,20 +311,6 @@ class Run:
             "rejections": (*self.route.rejections, *self.state.refused.values()),
         }
 
-    def _defeat(self, verdict: Verdict, failure: ProviderFailure) -> NoAnswer:
-        """The error for the end of the flow, with every attempt and every rejection."""
-        agent = self.base.agent
-        rest = self._reasons(verdict)
-        if verdict.end is End.BROKEN:
-            return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=self.state.shown, **rest)
-        if verdict.end is End.STOPPED:
-            return Stopped(f"agent '{agent}': stopped, since no other model would mend this ({failure})", **rest)
-        if verdict.end is End.LATE:
-            return DeadlineExceeded(f"agent '{agent}': no answer within {self.base.limits.timeout:g} s", **rest)
-        if isinstance(failure, OverBudget) and all(one.kind == FailureKind.OVER_BUDGET for one in self.state.attempts):
-            return _refused(agent, failure, rest)
-        return AllFailed(f"agent '{agent}': every candidate failed", **rest)
-
     def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
         base = self.base
         self.books.ledger.append(
@@ -361,30 +347,6 @@ def _scope(base: DelegationContext, number: int) -> CallScope:
         f"{base.id}-{number}", base.id, base.root, base.agent, base.tier,
         base.profile, base.stage, base.role, base.tags, base.caps,
     )  # fmt: skip
-
-
-def _refused(agent: str, failure: OverBudget, rest: dict[str, Any]) -> NoAnswer:
-    """The error for work that only budgets stand against."""
-    if failure.own_limit:
-        return LimitReached(f"agent '{agent}': {failure.message}", **rest)
-    when = f"; it renews at {_moment(failure.renews)}" if failure.renews is not None else ""
-    message = f"agent '{agent}': no budget is left for it: {failure.message}{when}"
-    return BudgetRefused(message, budget=failure.budget, left=failure.left, renews=failure.renews, **rest)
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _nothing(agent: str, route: Route) -> NoCandidate:
-    """The error for a route without candidates, with what would help."""
-    message = f"agent '{agent}': none of its preferences can be met (decided by {route.decided_by}: {route.decision})"
-    reasons = [rejection.reason for rejection in route.rejections]
-    if reasons and all(reason.startswith(FORBIDDEN) for reason in reasons):
-        return Forbidden(f"{message}; {reasons[0].removeprefix(FORBIDDEN)}", rejections=route.rejections)
-    if any(reason.startswith(NO_KEY) for reason in reasons):
-        message += "; set one of the keys below, or try it without any: --simulate, Host(simulate=True)"
-    return NoCandidate(message, rejections=route.rejections)
 
 
 def first_limits(timeout: float, idle: float, max_turns: int) -> SpawnLimits:

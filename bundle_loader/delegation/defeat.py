@@ -1,0 +1,65 @@
+"""The errors in which a delegation without an answer ends: which kind, and in which words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bundle_loader.delegation.attempts import End, Verdict
+from bundle_loader.errors import (
+    AllFailed,
+    BrokenAnswer,
+    BudgetRefused,
+    DeadlineExceeded,
+    FailureKind,
+    Forbidden,
+    LimitReached,
+    NoAnswer,
+    NoCandidate,
+    OverBudget,
+    ProviderFailure,
+    Stopped,
+)
+from bundle_loader.routing.candidate import Route
+from bundle_loader.routing.gates import FORBIDDEN
+
+NO_KEY: Final = "no key: "
+
+
+def defeat(
+    agent: str, verdict: Verdict, failure: ProviderFailure, *, partial: str, timeout: float, reasons: dict[str, Any]
+) -> NoAnswer:
+    """The error for the end of the flow. `reasons` are every attempt and every rejection, `partial` is what was shown."""
+    if verdict.end is End.BROKEN:
+        return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=partial, **reasons)
+    if verdict.end is End.STOPPED:
+        return Stopped(f"agent '{agent}': stopped, since no other model would mend this ({failure})", **reasons)
+    if verdict.end is End.LATE:
+        return DeadlineExceeded(f"agent '{agent}': no answer within {timeout:g} s", **reasons)
+    if isinstance(failure, OverBudget) and all(one.kind == FailureKind.OVER_BUDGET for one in reasons["attempts"]):
+        return _refused(agent, failure, reasons)
+    return AllFailed(f"agent '{agent}': every candidate failed", **reasons)
+
+
+def no_candidate(agent: str, route: Route) -> NoCandidate:
+    """The error for a route without candidates, with what would help."""
+    message = f"agent '{agent}': none of its preferences can be met (decided by {route.decided_by}: {route.decision})"
+    said = [rejection.reason for rejection in route.rejections]
+    if said and all(reason.startswith(FORBIDDEN) for reason in said):
+        return Forbidden(f"{message}; {said[0].removeprefix(FORBIDDEN)}", rejections=route.rejections)
+    if any(reason.startswith(NO_KEY) for reason in said):
+        message += "; set one of the keys below, or try it without any: --simulate, Host(simulate=True)"
+    return NoCandidate(message, rejections=route.rejections)
+
+
+def _refused(agent: str, failure: OverBudget, reasons: dict[str, Any]) -> NoAnswer:
+    """The error for work that only budgets stand against."""
+    if failure.own_limit:
+        return LimitReached(f"agent '{agent}': {failure.message}", **reasons)
+    when = f"; it renews at {_moment(failure.renews)}" if failure.renews is not None else ""
+    message = f"agent '{agent}': no budget is left for it: {failure.message}{when}"
+    return BudgetRefused(message, budget=failure.budget, left=failure.left, renews=failure.renews, **reasons)
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
