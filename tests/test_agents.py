@@ -92,7 +92,7 @@ def test_lengths_of_time(tmp_path: Path, written: str, seconds: float) -> None:
 
 
 WRONG = [
-    ("format: 2", "2:9: format: '2' is not one of 1"),
+    ("format: 2", "2:9: format: '2' is not read by this version, which reads format 1; write 1, or leave the key out"),
     ("name: [a]", "2:7: name: a list does not fit; write text"),
     ("name: two words", "2:7: name: 'two words' is not a name; use letters, digits, '-', '_' and '.'"),
     ("name: 'a:b'", "2:7: name: 'a:b' is not a name; use letters, digits, '-', '_' and '.'"),
@@ -190,7 +190,7 @@ def test_an_unknown_key_gives_the_nearest_at_every_level(header: str, fault: str
 def test_all_faults_of_a_file_at_once() -> None:
     everything = "\n".join(header for header, _ in WRONG if header.split(":")[0] in ("format", "tier", "extends"))
     assert faults_of(everything + "\nnam: x\nlimits: {max_turns: x, timeout: y, bogus: 1}\ntools: [a, [b], ~]") == [
-        "2:9: format: '2' is not one of 1",
+        "2:9: format: '2' is not read by this version, which reads format 1; write 1, or leave the key out",
         "3:7: tier: a list does not fit; write text",
         "4:10: extends: a mapping does not fit; write text",
         "5:1: nam: unknown key; did you mean 'name'?",

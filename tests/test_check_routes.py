@@ -172,7 +172,9 @@ def test_a_patched_test_fails_at_the_line_of_the_patch(tmp_path: Path) -> None:
     expected(tmp_path, "tests:\n  - {name: b, expect: {tier: dear}}\n")
     bundle = load(tmp_path, "b.yaml")
     faults = [outcome.fault for outcome in run_tests(bundle, offers()) if outcome.fault is not None]
-    assert [(Path(fault.file).name, fault.line, fault.key) for fault in faults] == [("b.yaml", 3, "tests[1]")]
+    assert [(Path(fault.file).name, fault.line, fault.key) for fault in faults] == [("b.yaml", 3, "tests[0]")], (
+        "as it is numbered in that file"
+    )
 
 
 # --- the command

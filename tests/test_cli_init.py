@@ -28,19 +28,23 @@ def contents(folder: Path) -> dict[str, str]:
 def test_what_init_writes_passes_a_strict_check_and_the_next_commands_run(run: Run, tmp_path: Path) -> None:
     ran = run("init")
     assert ran.code == 0, ran.err
-    assert sorted(contents(tmp_path / "project")) == [".bundle-loader/README.md", "agents/release-notes.md", "bundles/project.md"]
-    assert ran.out.splitlines()[:4] == [
+    written = [".bundle-loader/README.md", ".bundle-loader/settings.yaml", "agents/release-notes.md", "bundles/project.md"]
+    assert sorted(contents(tmp_path / "project")) == written
+    assert ran.out.splitlines()[:5] == [
         "wrote bundles/project.md",
         "wrote agents/release-notes.md",
         "wrote .bundle-loader/README.md",
+        "wrote .bundle-loader/settings.yaml",
         "next:",
     ]
-    following = [shlex.split(line) for line in ran.out.splitlines()[4:]]
+    following = [shlex.split(line) for line in ran.out.splitlines()[5:]]
     assert [words[:2] for words in following] == [["bundle-loader", name] for name in ("check", "explain", "delegate")]
     for words in following:
         done = run(*words[1:])
         assert done.code == 0, done.out + done.err
         assert "(warning)" not in done.out
+    unnamed = run("check", "--strict")
+    assert (unnamed.code, "project: 18 agents" in unnamed.out) == (0, True)
     by_name = run("check", "--strict", "--bundle", "project")
     assert by_name.out.startswith("/") or "project: 18 agents" in by_name.out
     assert by_name.code == 0
@@ -52,7 +56,7 @@ def test_a_folder_with_blanks_is_made_and_named_as_json(run: Run) -> None:
     assert ran.json["name"] == "bots-2"
     assert ran.json["bundle"] == "my team/bots/bundles/bots-2.md"
     assert ran.json["written"][0] == ran.json["bundle"]
-    assert (ran.json["taken_in"], len(ran.json["written"])) == ([], 3)
+    assert (ran.json["taken_in"], len(ran.json["written"])) == ([], 4)
     for line in ran.json["next"]:
         assert run(*shlex.split(line)[1:]).code == 0
     [agent] = run("resolve", "release-notes", "--bundle", ran.json["bundle"], "--simulate", "--json").json["resolved"]
@@ -131,3 +135,14 @@ def test_what_is_no_folder_is_refused(run: Run, tmp_path: Path) -> None:
     ran = run("init")
     assert (ran.code, ran.err) == (1, "error: agents is not a folder; name another\n")
     assert sorted(contents(tmp_path / "project")) == ["agents", "file"]
+
+
+def test_settings_that_are_there_stay_and_what_to_write_in_them_is_said(run: Run, tmp_path: Path) -> None:
+    settings = tmp_path / "project" / ".bundle-loader" / "settings.yaml"
+    settings.parent.mkdir()
+    settings.write_text("default: budget\n")
+    ran = run("init", "--name", "bots")
+    assert ran.code == 0
+    assert settings.read_text() == "default: budget\n"
+    assert ".bundle-loader/settings.yaml was there; write 'bundle: ../bundles/bots.md' in it" in ran.out
+    assert run("init", "--name", "bots", "--force", "--json").json["default"] is False

@@ -233,5 +233,5 @@ def test_a_value_brings_no_file_that_the_author_did_not_mention(tmp_path: Path) 
 def test_a_fault_in_a_template_keeps_its_line(tmp_path: Path) -> None:
     files = {"a.yaml": "agents: {include: [x.md]}", "x.md": "---\n---\n@a:one.md\n\n{{ nobody }}", "one.md": "1\n2\n3"}
     agent = load(tmp_path, "a.yaml", files).agent("x")
-    with pytest.raises(DeclarationError, match=r"x\.md:5: unknown variable 'nobody'"):
+    with pytest.raises(DeclarationError, match=r"x\.md:5:4: unknown variable 'nobody'"):
         render(agent, {})

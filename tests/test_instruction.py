@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundle_loader.declared.agent import Agent
-from bundle_loader.delegation.instruction import render, template_faults, variables_of
+from bundle_loader.delegation.instruction import render, variables_of
+from bundle_loader.delegation.template_faults import template_faults
 from bundle_loader.errors import DeclarationError
 from tests.support.declared import load, said
 
@@ -40,12 +42,16 @@ def test_a_body_is_rendered_with_its_variables(tmp_path: Path) -> None:
 
 def test_unknown_variables_are_named_with_file_and_line(tmp_path: Path) -> None:
     assert not_rendered(tmp_path, "one\n\n{{ wrkdir }}", workdir="/w") == (
-        "agents/x.md:6: unknown variable 'wrkdir'; did you mean 'workdir'?; give vars={'wrkdir': ...} (--var wrkdir=...),"
+        "agents/x.md:6:4: unknown variable 'wrkdir'; did you mean 'workdir'?; give vars={'wrkdir': ...} (--var wrkdir=...),"
         " or 'vars' in the bundle"
     )
-    assert not_rendered(
-        tmp_path, "{{ zz }}\n{{ yy }}\n{% if maybe is defined %}{{ maybe }}{% endif %}{{ other | default(1) }}"
-    ) == ("agents/x.md:4: unknown variables 'yy', 'zz'; give vars={'yy': ...} (--var yy=...), or 'vars' in the bundle")
+    body = "{{ zz }}\n{{ yy }}\n{% if maybe is defined %}{{ maybe }}{% endif %}{{ other | default(1) }}"
+    with pytest.raises(DeclarationError) as caught:
+        rendered(tmp_path, body)
+    assert said(tmp_path, caught.value.faults, level=False) == [
+        "agents/x.md:4:4: unknown variable 'zz'; give vars={'zz': ...} (--var zz=...), or 'vars' in the bundle",
+        "agents/x.md:5:4: unknown variable 'yy'; give vars={'yy': ...} (--var yy=...), or 'vars' in the bundle",
+    ]
 
 
 def test_a_variable_that_is_only_asked_after_is_not_unknown(tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_the_sandbox_has_no_way_out(body: str, tmp_path: Path) -> None:
 def test_a_wrong_template_says_on_which_line(body: str, tmp_path: Path) -> None:
     agent = one(tmp_path, f"---\nname: x\n---\n\none\ntwo {body}")
     [fault] = said(tmp_path, template_faults(agent), level=False)
-    assert fault.startswith("agents/x.md:6: the template is wrong: ")
+    assert re.match(r"agents/x\.md:6:\d+: the template is wrong: .+; ", fault), fault
     with pytest.raises(DeclarationError) as caught:
         render(agent, {"x": 1})
     assert said(tmp_path, caught.value.faults, level=False) == [fault]
@@ -110,19 +116,19 @@ def test_the_extended_text_counts_only_where_it_is_used(tmp_path: Path) -> None:
     agent = one(tmp_path, "---\nextends: y\n---\nalone", y="---\n---\n\n{{ unknown }}")
     assert render(agent, {}) == "alone"
     used = one(tmp_path, "---\nextends: y\n---\n{{ base }}", y="---\n---\n\n{{ unknown }}")
-    with pytest.raises(DeclarationError, match=r"agents/y\.md:4: unknown variable 'unknown'"):
+    with pytest.raises(DeclarationError, match=r"agents/y\.md:4:\d+: unknown variable 'unknown'"):
         render(used, {})
 
 
 def test_base_without_an_extended_agent(tmp_path: Path) -> None:
     assert not_rendered(tmp_path, "one\n{{ base }}") == (
-        "agents/x.md:5: '{{ base }}' stands for the extended agent's text, and this agent extends none"
+        "agents/x.md:5:4: '{{ base }}' stands for the extended agent's text, and this agent extends none"
     )
 
 
 def test_an_inherited_body_keeps_its_own_place(tmp_path: Path) -> None:
     agent = one(tmp_path, "---\nextends: y\n---\n", y="---\nname: y\n---\n{{ nobody }}")
-    with pytest.raises(DeclarationError, match=r"agents/y\.md:4: unknown variable 'nobody'"):
+    with pytest.raises(DeclarationError, match=r"agents/y\.md:4:\d+: unknown variable 'nobody'"):
         render(agent, {})
 
 

@@ -321,8 +321,8 @@ def test_a_variable_has_its_nearest_and_base_its_agent(tmp_path: Path) -> None:
         "c.md": "---\nname: c\nextends: a\n---\n{{ base }} More.\n",
     }
     assert found_in(tmp_path, files) == [
-        "undefined-variable note a.md:6: nobody defines 'workdri'; did you mean 'workdir'?; write it under 'vars' in the bundle,"
-        " guard it, or every caller must give it"
+        "undefined-variable note a.md:6:7: nobody defines 'workdri'; did you mean 'workdir'?; write it under 'vars' in the"
+        " bundle, guard it, or every caller must give it"
     ]
 
 
@@ -371,7 +371,10 @@ def test_faults_that_stop_loading_have_the_same_json(tmp_path: Path) -> None:
     write(tmp_path, {"b.yaml": "teirs: {}\ntier_order: [x]\n"})
     ran = run(tmp_path, "--bundle", "b.yaml", "--json")
     assert (ran.code, ran.json["ok"], ran.json["bundle"]) == (1, False, None)
-    assert [(fault["rule"], fault["level"]) for fault in ran.json["faults"]] == [("declaration", "error")]
+    assert [(fault["rule"], fault["level"]) for fault in ran.json["faults"]] == [
+        ("declaration", "error"),
+        ("unknown-tier", "error"),
+    ]
 
 
 def test_refresh_asks_and_says_who_could_not_be_asked(tmp_path: Path) -> None:

@@ -298,7 +298,8 @@ def test_check_takes_a_recipe_file(run: Callable[..., Ran], tmp_path: Path) -> N
     assert (bad.code, bad.json["ok"], bad.json["recipe"]) == (1, False, "bad")
     assert "unknown key; did you mean 'bash'?" in [fault["message"] for fault in bad.json["faults"]]
     assert run("check", "none.yaml").out.splitlines()[0] == "none.yaml: no such file"
-    for wrong in (["x.md"], ["good.yaml", "--bundle", "dev"], ["good.yaml", "--routes"]):
+    assert run("check", "x.md").out.splitlines()[0] == "./x.md: no such file"
+    for wrong in (["good.yaml", "--bundle", "dev"], ["good.yaml", "--routes"]):
         assert run("check", *wrong).code == 2
 
 

@@ -16,7 +16,8 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.frontmatter import read_document
 from bundle_loader.declared.layer import read_agent
 from bundle_loader.declared.preference import Preference
-from bundle_loader.delegation.instruction import ALWAYS, render, template_faults, variables_of
+from bundle_loader.delegation.instruction import ALWAYS, render, variables_of
+from bundle_loader.delegation.template_faults import template_faults
 from bundle_loader.providers.live import aliases
 from bundle_loader.providers.snapshot import snapshot_models, verify_catalogue
 from bundle_loader.routing.candidate import Route

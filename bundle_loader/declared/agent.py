@@ -6,16 +6,30 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
+from bundle_loader.declared.budget import MOST_DOLLARS
 from bundle_loader.declared.context import ContextFile
+from bundle_loader.declared.output_schema import check_output_schema
 from bundle_loader.declared.preference import Preference, WrittenPreferences, check_config
-from bundle_loader.declared.written import CoreMap, Duration, Final, Written, one_or_many
+from bundle_loader.declared.written import CoreMap, Duration, Final, Format, Words, Written, one_or_many
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 SLOT_KEYS = ("model_role", "provider_preferences", "tier")
+MOST_TURNS = 10_000
 IDENTITY_KEYS = ("format", "name", "aliases", "extends")
 
+_NAME_READ = WithJsonSchema(
+    {"anyOf": [{"type": "string", "pattern": rf"^{NAME.pattern}$"}, {"type": "boolean"}, {"type": "number", "minimum": 0}]}
+)
+_COST_READ = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "number", "exclusiveMinimum": 0},
+            {"type": "string", "pattern": r"^\s*\+?(?=[^eE]*[1-9])(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?\s*$"},
+        ]
+    }
+)
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 
 
@@ -30,30 +44,30 @@ class WrittenContext(Written):
     """How much of the caller's conversation an agent is given."""
 
     depth: Literal["none", "recent", "all"] | None = None
-    turns: Annotated[int, Field(ge=1)] | None = None
+    turns: Annotated[int, Field(ge=1, le=MOST_TURNS)] | None = None
     scope: Literal["conversation", "agents", "full"] | None = None
 
 
 class WrittenLimits(Written):
     """Where an agent must stop."""
 
-    max_turns: Annotated[int, Field(ge=1)] | None = None
+    max_turns: Annotated[int, Field(ge=1, le=MOST_TURNS)] | None = None
     timeout: Annotated[Duration, Field(gt=0)] | None = None
-    max_cost: Annotated[Decimal, Field(gt=0)] | None = None
+    max_cost: Annotated[Decimal, Field(gt=0, le=MOST_DOLLARS), _COST_READ] | None = None
 
 
 class WrittenAgent(Written):
     """Every key that an agent file of our own form, or an inline patch in a bundle, may have."""
 
-    format: Literal["1"] | None = None
-    name: str | None = None
-    aliases: Texts | None = None
+    format: Format | None = None
+    name: Annotated[str, _NAME_READ] | None = None
+    aliases: Annotated[list[Annotated[str, _NAME_READ]], BeforeValidator(one_or_many)] | None = None
     description: str | None = None
     provider_preferences: WrittenPreferences | None = None
     tier: str | None = None
-    model_role: Texts | None = None
-    extends: str | None = None
-    tools: Texts | None = None
+    model_role: Words | None = None
+    extends: Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"], "pattern": r"\S"})] | None = None
+    tools: Words | None = None
     inherit_context: WrittenContext | None = None
     config: CoreMap | None = None
     limits: WrittenLimits | None = None
@@ -66,6 +80,13 @@ class WrittenAgent(Written):
     def _name_is_a_name(cls, value: str | None) -> str | None:
         return check_name(value)
 
+    @field_validator("extends")
+    @classmethod
+    def _names_an_agent(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("names no agent; write the name of the agent to inherit from, or leave the key out")
+        return value
+
     @field_validator("aliases")
     @classmethod
     def _aliases_are_names(cls, value: list[str] | None) -> list[str] | None:
@@ -77,6 +98,11 @@ class WrittenAgent(Written):
     @classmethod
     def _no_protected_key(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         return check_config(value)
+
+    @field_validator("output_schema")
+    @classmethod
+    def _is_a_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return check_output_schema(value)
 
     @field_validator("provider_preferences")
     @classmethod

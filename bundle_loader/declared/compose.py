@@ -5,90 +5,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
-from functools import partial, reduce
+from typing import Final
 
 from bundle_loader.declared.agent import Agent
+from bundle_loader.declared.budget import Budget, WrittenBudget
 from bundle_loader.declared.bundle import SELF, Bundle, Contribution
+from bundle_loader.declared.composition import Composition, Folded
 from bundle_loader.declared.context import parts_of, text_of
 from bundle_loader.declared.finish import Finisher
 from bundle_loader.declared.finish_budgets import finish_budgets
-from bundle_loader.declared.fold import fold, fold_agent, has_tombstones
+from bundle_loader.declared.fold import fold, has_tombstones
 from bundle_loader.declared.laid import laid
 from bundle_loader.declared.layer import AgentFile, Layer
+from bundle_loader.declared.mended import Path, not_following
+from bundle_loader.declared.prices import DeclaredPrice, finish_prices
 from bundle_loader.declared.recipe_laying import lay_recipes, lint_recipes
 from bundle_loader.declared.route_tests import finish_tests
-from bundle_loader.declared.settings import SettingsFile
+from bundle_loader.declared.settings import SettingsFile, trusting
 from bundle_loader.declared.settled import in_force
-from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle
+from bundle_loader.declared.settled_budgets import not_mandatory, settled_layer, with_mandatory
+from bundle_loader.declared.settled_tiers import fitting_layer
+from bundle_loader.declared.tables import NOT_IN_FORCE, TRUSTED_ONLY, WrittenBundle
 from bundle_loader.declared.tree import Mapping, Scalar, core, is_null, plain
-from bundle_loader.errors import Fault, Hints
+from bundle_loader.errors import Fault
 
-
-@dataclass(slots=True)
-class Folded:
-    """One agent between folding and finishing."""
-
-    name: str
-    bundle: str
-    source: AgentFile | None
-    patches: tuple[Mapping, ...] = ()
-    """What is laid over the file, least derived first; without a file the first is the agent itself."""
-    contributions: list[Contribution] = field(default_factory=list)
-    hidden: bool = False
-    """True once a more derived file has replaced it."""
-
-    @property
-    def label(self) -> str:
-        """What it is reached by."""
-        return f"{self.bundle}:{self.name}" if self.hidden else self.name
-
-    @property
-    def as_written(self) -> bool:
-        """True where it is exactly what its file says."""
-        return self.source is not None and not self.patches
-
-    @property
-    def tree(self) -> Mapping:
-        """Everything that was written about the agent, folded anew at each call: thousands of trees would be kept for nothing."""
-        below = [] if self.source is None else [self.source.tree]
-        return reduce(fold_agent, [*below, *self.patches])
-
-
-@dataclass(slots=True)
-class Composition:
-    """Everything folded so far."""
-
-    header: Mapping | None = None
-    agents: dict[str, Folded] = field(default_factory=dict)
-    hidden: dict[str, Folded] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    rank: dict[str, int] = field(default_factory=dict)
-    """File -> the place of its layer. One slot: an agent file ranks as the bundle that includes it."""
-    tier_rank: dict[str, int] = field(default_factory=dict)
-    broken: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
-    """Agents whose own file has faults."""
-    removed: dict[str, str] = field(default_factory=dict)
-    """Agent -> where a layer removed it."""
-    hints: Hints = field(default_factory=Hints)
-
-    def find(self, name: str) -> Folded | None:
-        """The agent of a name, or of `bundle:agent`, be it hidden or not."""
-        bundle, colon, short = name.rpartition(":")
-        if name in self.hidden:
-            return self.hidden[name]
-        found = self.agents.get(short)
-        if found is None or not colon or any(written.bundle == bundle for written in found.contributions):
-            return found
-        return None
-
-    def hide(self, name: str) -> str:
-        """Take an agent out of the way of a file of the same name; gives the name that still reaches it."""
-        below = self.agents.pop(name)
-        below.hidden = True
-        self.hidden[below.label] = below
-        return below.label
+_TO_ROOT: Final = "is taken from the root bundle only; write it in the bundle that is loaded"
 
 
 def compose(
@@ -98,25 +42,26 @@ def compose(
     settings: SequenceOf[SettingsFile] = (),
     *,
     trusted: bool = True,
+    lost: Iterable[Path] = (),
 ) -> Bundle:
     """One bundle from `layers`, least derived first; the last gives its name, version and description.
 
     `faults` are what finding the layers had to say; they are kept with the bundle's own. `settings` are laid over all layers.
-    `trusted` is false where nobody but a stranger's project chose the root bundle: it may not say where providers listen.
+    `trusted` is false where nobody but a stranger's project chose the root bundle: it may not say where providers listen, nor
+    what models cost. `lost` are tables, and names in them, that could not be read: who misses them is not at fault.
+
+    What faults took out of a file is not missed by the others, so that all of them show what is wrong with them; whether such a
+    bundle may be used is for the caller to say.
     """
-    done = Composition()
-    for index, layer in enumerate(layers):
-        _lay(done, layer, index, is_root=trusted and index == len(layers) - 1)
+    done = _lay_all(layers, settings, lost, trusted=trusted)
     root = layers[-1]
-    for index, file in enumerate(settings, len(layers)):
-        done.faults += file.faults
-        _lay(done, file.layer, index, is_root=True)
     finisher = Finisher(done.header or root.header, done, _alone(layers, settings))
     agents = _finish_agents(done, finisher)
     hidden = {key: agent for key, folded in done.hidden.items() if (agent := finisher.agent(folded)) is not None}
-    budgets, wrong_budgets = finish_budgets(finisher.written.budgets, finisher.header, list(finisher.tiers))
+    budgets, wrong_budgets = _finish_budgets(layers, settings, finisher)
+    prices, wrong_prices = _finish_prices(layers, settings, finisher)
     tests, wrong_tests = finish_tests(finisher.written, finisher.header)
-    recipes = lay_recipes(layers, finisher.tiers)
+    recipes = lay_recipes(layers, None if ("tiers",) in done.lost else [*finisher.tiers, *done.names_lost("tiers")])
     identity = plain(root.header.entries.get("bundle") or Mapping({}, {}, root.file, 1, 1)) or {}
     bundle = Bundle(
         name=name or root.name,
@@ -136,20 +81,89 @@ def compose(
         layers=tuple(layer.name for layer in layers),
         tests=tests,
         budgets=budgets,
+        prices=prices,
         recipes=recipes.recipes,
-        **in_force(settings, finisher, set(done.agents)),
+        **in_force(settings, finisher, agents, set(done.agents)),
     )
-    done.faults += [*finisher.faults, *wrong_tests, *wrong_budgets]
-    bundle._problems = tuple(sorted({*faults, *done.faults}))
-    broken = {**done.broken, **{key: tuple(found) for key, found in finisher.broken.items()}}
-    bundle._broken = {key: value for key, value in broken.items() if key not in agents}
+    done.faults += [*finisher.faults, *wrong_tests, *wrong_budgets, *wrong_prices]
     bundle._broken_recipes = recipes.broken
-    bundle._problems = tuple(sorted({*bundle._problems, *recipes.faults, *lint_recipes(bundle)}))
-    bundle._header = finisher.header
     bundle._context_parts = tuple(part for layer in layers for part in parts_of(layer))
-    bundle._contributions = {key: folded.contributions for key, folded in (done.hidden | done.agents).items()}
     bundle._laid = laid(layers, settings)
+    bundle._settings = tuple(settings)
+    _keep_origins(bundle, done, finisher)
+    bundle._problems = _problems(bundle, done, layers, settings, [*faults, *recipes.faults])
     return bundle
+
+
+def _lay_all(
+    layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile], lost: Iterable[Path], *, trusted: bool
+) -> Composition:
+    done = Composition(
+        lost={*lost, *(path for one in layers for path in one.lost), *(path for one in settings for path in one.lost)}
+    )
+    for index, layer in enumerate(layers):
+        is_root = layer is layers[-1]
+        _lay(done, layer, index, is_root=trusted and is_root, remedy=trusting(settings) if is_root else _TO_ROOT)
+    for index, file in enumerate(settings, len(layers)):
+        layer, refused = settled_layer(file, done.header, settings)
+        layer, unfit = fitting_layer(layer, done.header, settings[index - len(layers) :])
+        done.faults += [*file.faults, *refused, *unfit]
+        _lay(done, layer, index, is_root=True)
+    return done
+
+
+def _problems(
+    bundle: Bundle,
+    done: Composition,
+    layers: SequenceOf[Layer],
+    settings: SequenceOf[SettingsFile],
+    found: SequenceOf[Fault],
+) -> tuple[Fault, ...]:
+    """Everything that is wrong, without what only follows from the faults of single files."""
+    of_files = {*(fault for one in layers for fault in one.faults), *(fault for one in settings for fault in one.faults)}
+    first = of_files.union(found, *(source.faults for layer in layers for source in layer.agent_files))
+    later = {*done.faults, *(() if done.lost else lint_recipes(bundle))}
+    return tuple(sorted({*first, *not_following(later, first)}))
+
+
+def _keep_origins(bundle: Bundle, done: Composition, finisher: Finisher) -> None:
+    """What was written about each noun, and which agents could not be made of it."""
+    bundle._broken = {key: tuple(found) for key, found in finisher.broken.items()}
+    bundle._flawed = finisher.flawed
+    bundle._header = finisher.header
+    bundle._contributions = {key: folded.contributions for key, folded in (done.hidden | done.agents).items()}
+
+
+def _finish_prices(
+    layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile], finisher: Finisher
+) -> tuple[tuple[DeclaredPrice, ...], list[Fault]]:
+    files = [*(layer.file for layer in layers), *(file.file for file in settings)]
+    order = {file: place for place, file in enumerate(files)}
+    return finish_prices(finisher.written.prices, finisher.header, order)
+
+
+def _finish_budgets(
+    layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile], finisher: Finisher
+) -> tuple[dict[str, Budget], list[Fault]]:
+    """The budgets of all layers, those that nobody can undo among them, and what is wrong with them."""
+    tiers = list(finisher.tiers)
+    written = finisher.written.budgets
+    composed, faults = finish_budgets(written, finisher.header, tiers, {file.file for file in settings})
+    faults = [fault for fault in faults if not _names_lost_budget(fault, written or {}, finisher)]
+    budgets, more = with_mandatory(composed, settings, tiers)
+    elsewhere = [file.tree for file in settings if file.origin != "organisation"]
+    return budgets, [*faults, *more, *not_mandatory([*(layer.header for layer in layers), *elsewhere])]
+
+
+def _names_lost_budget(fault: Fault, written: MappingOf[str, WrittenBudget | None], finisher: Finisher) -> bool:
+    """Whether a budget misses a budget or a tier that was taken away for a fault of its own."""
+    for name, budget in written.items():
+        share = budget.share.of if budget is not None and budget.share is not None else None
+        if share is not None and fault.key == f"budgets.{name}.share.of":
+            return finisher.names.is_lost("budgets", share)
+        if budget is not None and budget.emergency is not None and fault.key == f"budgets.{name}.emergency":
+            return finisher.names.is_lost("tiers", budget.emergency)
+    return False
 
 
 def _alone(layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile]) -> WrittenBundle | None:
@@ -157,57 +171,69 @@ def _alone(layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile]) -> Wri
     return None if len(layers) > 1 or settings or has_tombstones(layers[0].header) else layers[0].written
 
 
-def _lay(done: Composition, layer: Layer, index: int, *, is_root: bool) -> None:
+def _lay(done: Composition, layer: Layer, index: int, *, is_root: bool, remedy: str = "") -> None:
     done.faults += layer.faults
     done.rank[layer.file] = index
+    for table in ("tiers", "budgets"):
+        _note_removed(done, layer, table)
     tiers = layer.header.entries.get("tiers")
-    if isinstance(tiers, Mapping):
-        for tier in tiers.entries:
-            done.tier_rank[tier] = index
-    folded = fold(done.header, layer.header if is_root else _without_providers(done, layer))
+    done.tier_rank.update(dict.fromkeys(tiers.entries, index) if isinstance(tiers, Mapping) else {})
+    folded = fold(done.header, layer.header if is_root else _without_trusted(done, layer, remedy))
     assert isinstance(folded, Mapping)
     done.header = folded
-    if is_null(layer.header.entries.get("agents")):
+    agents = layer.header.entries.get("agents")
+    if agents is not None and is_null(agents):
+        done.removed |= {("agents", name): f"{agents.file}:{agents.line}" for name in done.agents}
         done.agents.clear()
-        done.broken.clear()
     for source in layer.agent_files:
         done.faults += source.faults
         done.rank[source.file] = index
-        if not source.good:
-            _lay_broken(done, layer, source)
-        else:
-            _lay_file(done, layer, source)
+        _lay_file(done, layer, source)
+    done.changed()
     for name, patch in layer.patches.items():
         _lay_patch(done, layer, name, patch)
+    done.changed()
 
 
-def _without_providers(done: Composition, layer: Layer) -> Mapping:
-    """Where providers listen is the root bundle's to say: an included one could send a key to a server of its own."""
+def _note_removed(done: Composition, layer: Layer, table: str) -> None:
+    """Where a layer removes names of a table, for whoever misses them."""
+    node = layer.header.entries.get(table)
+    below = done.header.entries.get(table) if done.header is not None else None
+    if node is not None and is_null(node) and isinstance(below, Mapping):
+        done.removed |= {(table, name): f"{node.file}:{node.line}" for name in below.entries}
+    for name, value in node.entries.items() if isinstance(node, Mapping) else ():
+        done.removed.pop((table, name), None)
+        if is_null(value):
+            done.removed[table, name] = f"{value.file}:{value.line}"
+
+
+def _without_trusted(done: Composition, layer: Layer, remedy: str) -> Mapping:
+    """Where providers listen, and what models cost, is the root bundle's to say.
+
+    An included one could send a key to a server of its own, or undo a budget with a price of 0.
+    """
     header = layer.header
-    if "providers" not in header.entries:
+    refused = [key for key in TRUSTED_ONLY if key in header.entries]
+    if not refused:
         return header
-    line, column = header.keys["providers"]
-    message = "is taken from the root bundle only; write it in the bundle that is loaded"
-    done.faults.append(Fault(layer.file, line, column, "providers", message, "warning", "not-from-here"))
-    entries = {key: value for key, value in header.entries.items() if key != "providers"}
+    for key in refused:
+        line, column = header.keys[key]
+        done.faults.append(Fault(layer.file, line, column, key, remedy, "warning", "not-from-here"))
+    entries = {key: value for key, value in header.entries.items() if key not in refused}
     return Mapping(entries, header.keys, header.file, header.line, header.column)
-
-
-def _lay_broken(done: Composition, layer: Layer, source: AgentFile) -> None:
-    """A file with faults still takes the place of what it was to replace: nobody runs the inherited one by mistake."""
-    done.broken[source.name] = tuple(fault for fault in source.faults if fault.level == "error")
-    below = done.agents.get(source.name)
-    if below is not None and below.bundle != layer.name:
-        done.hide(source.name)
 
 
 def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
     """3. An agent *file* replaces an inherited agent of the same name whole (a warning says so; `bundle:agent` still reaches the
     hidden one) (composition).
+
+    A file with faults takes the place of what it was to replace too: nobody runs the inherited one by mistake.
     """
     below = done.agents.get(source.name)
     if below is not None:
         if below.bundle == layer.name and below.source is not None:
+            if not (source.is_read and below.source.is_read):
+                return
             first = below.source.file
             done.faults.append(
                 Fault(source.file, 1, 1, "name", f"agent '{source.name}' is also written in {first}; rename one of them")
@@ -218,9 +244,8 @@ def _lay_file(done: Composition, layer: Layer, source: AgentFile) -> None:
         done.faults.append(Fault(source.file, 1, 1, "name", message, "warning", "agent-replaced"))
     contributions = [
         *(below.contributions if below else ()),
-        Contribution(layer.name, source.file, True, partial(_tree_of, source)),
+        Contribution(layer.name, source.file, True, source),
     ]
-    done.broken.pop(source.name, None)
     done.agents[source.name] = Folded(source.name, layer.name, source, (), contributions)
 
 
@@ -228,34 +253,37 @@ def _lay_patch(done: Composition, layer: Layer, name: str, patch: Mapping | Scal
     """3. An inline mapping patches an inherited agent of the same name (composition); `null` removes it."""
     below = done.agents.get(name)
     if isinstance(patch, Scalar):
-        if below is None and name not in done.broken:
-            message = f"removes an agent that is not there{done.hints.near(name, list(done.agents))}"
+        if below is None and not done.is_lost("agents", name):
+            owner = done.alias_of(name)
+            near = f"; '{name}' is an alias of '{owner}': remove '{owner}'" if owner else done.hints.near(name, list(done.agents))
+            message = f"removes an agent that is not there{near}"
             done.faults.append(
                 Fault(patch.file, patch.line, patch.column, f"agents.{name}", message, "warning", "nothing-to-change")
             )
         done.agents.pop(name, None)
-        done.broken.pop(name, None)
-        done.removed[name] = f"{patch.file}:{patch.line}"
+        done.removed["agents", name] = f"{patch.file}:{patch.line}"
         return
-    if below is None and name in done.broken:
-        return
-    contribution = Contribution(layer.name, layer.file, False, lambda: patch)
+    contribution = Contribution(layer.name, layer.file, False, patch)
+    flawed = name in layer.flawed
     if below is None:
-        if name != SELF and not any(key in patch.entries for key in ("description", "extends")):
-            gone = done.removed.get(name)
+        flawed = flawed or done.is_lost("agents", name)
+        if name != SELF and not flawed and not any(key in patch.entries for key in ("description", "extends")):
+            owner = done.alias_of(name)
+            if owner is not None:
+                message = f"'{name}' is an alias of '{owner}'; patch '{owner}'"
+                done.faults.append(Fault(patch.file, *_place(layer, name), f"agents.{name}", message, rule="nothing-to-change"))
+                return
+            gone = done.removed.get(("agents", name))
             files = [] if gone else [agent.name for agent in done.agents.values() if agent.source is not None]
             near = f": {gone} removes it" if gone else done.hints.near(name, files)
             message = f"no agent '{name}' to patch{near}; an agent of its own needs a description"
             level = "error" if near and not gone else "warning"
             done.faults.append(Fault(patch.file, *_place(layer, name), f"agents.{name}", message, level, "nothing-to-change"))
-        done.agents[name] = Folded(name, layer.name, None, (patch,), [contribution])
+        done.agents[name] = Folded(name, layer.name, None, (patch,), [contribution], flawed=flawed)
         return
     laid_over = (*below.patches, patch)
-    done.agents[name] = Folded(name, below.bundle, below.source, laid_over, [*below.contributions, contribution])
-
-
-def _tree_of(source: AgentFile) -> Mapping:
-    return source.tree
+    wrote = [*below.contributions, contribution]
+    done.agents[name] = Folded(name, below.bundle, below.source, laid_over, wrote, flawed=flawed or below.flawed)
 
 
 def _place(layer: Layer, name: str) -> tuple[int, int]:

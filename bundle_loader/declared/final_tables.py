@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from bundle_loader.declared.fold import pruned
+from bundle_loader.declared.mended import mended
 from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
 from bundle_loader.declared.tree import Mapping, Node, Sequence, enclosing
@@ -21,14 +22,27 @@ MAX_PREFERENCES: Final = 1000
 """Preferences of one finished list."""
 
 
+class Names(Protocol):
+    """What is known of a name that is not there."""
+
+    def is_lost(self, table: str, name: str) -> bool:
+        """Whether a fault took it away that is told already, so that whoever names it is not at fault."""
+        ...
+
+    def gone(self, table: str, name: str) -> str:
+        """`; it is removed at FILE:LINE`, or nothing."""
+        ...
+
+
 class FinalTables:
     """The final tables of one composition; what is wrong across files is collected in `faults`."""
 
-    def __init__(self, header: Mapping, written: WrittenBundle | None = None) -> None:
-        """`written` is what `header` says, where that is known already: where it was laid over nothing."""
+    def __init__(self, header: Mapping, names: Names, written: WrittenBundle | None = None) -> None:
+        """`written` is what `header` says, where that is known already: it was laid over nothing and removes nothing."""
         self.faults: list[Fault] = []
-        self.header = pruned(header)
-        self.written = written or check(WrittenBundle, self.header)[0] or WrittenBundle()
+        self.names = names
+        self.header = pruned(header) if written is None else header
+        self.written = written or self._checked()
         self.tiers: dict[str, Preferences] = {}
         self._pairs: dict[tuple[str, str, bool], Preference] = {}
         self._hints = Hints()
@@ -38,10 +52,14 @@ class FinalTables:
         for name in self._tiers:
             self._tier(name)
         self.roles = {
-            name: self.listed(cell, self._place("roles", name), f"roles.{name}")
+            name: self.listed(cell, self._place("roles", name), f"roles.{name}", cut=names.is_lost("roles", name))
             for name, cell in (self.written.roles or {}).items()
             if cell is not None
         }
+
+    def _checked(self) -> WrittenBundle:
+        written, self.faults = check(WrittenBundle, self.header)
+        return written or mended(WrittenBundle, self.header).written
 
     def _place(self, *path: str) -> Callable[[], Node]:
         """Where the value at `path` of the header stands; looked up only when a fault needs it."""
@@ -56,7 +74,9 @@ class FinalTables:
             self._fault(place(), f"tiers.{name}", f"tiers lead back to themselves: {loop}")
             return ()
         self._open.append(name)
-        found = self.listed(self._tiers[name], place, f"tiers.{name}") if len(self._open) <= 2 * MAX_CHAIN else ()
+        found: Preferences = ()
+        if len(self._open) <= 2 * MAX_CHAIN:
+            found = self.listed(self._tiers[name], place, f"tiers.{name}", cut=self.names.is_lost("tiers", name))
         self._open.pop()
         self.tiers[name] = found
         named = [element.tier for element in self._tiers[name] if element.tier is not None]
@@ -73,34 +93,40 @@ class FinalTables:
         faults: list[Fault] | None = None,
         *,
         cut: bool = False,
+        inherited: Preferences = (),
     ) -> Preferences:
         """A written list as final preferences: pairs as they are, tiers spliced.
 
         3. `base` in a preferences list splices the inherited list in; with nothing inherited it is an error (composition).
-        `cut` says that what would be inherited is missing, which is a fault already.
+        `cut` says that what would be inherited is missing, which is a fault already; `inherited` is what is not in the tree.
         """
         found: list[Preference] = []
         for index, element in enumerate(written):
-            if element.base and cut:
-                continue
             if element.base:
-                message = "'base' stands for the inherited list, and nothing is inherited here; remove it"
-                self._fault(_item(locate(), index), f"{key}[{index}]", message, faults)
+                found.extend(inherited)
+                if not inherited and not cut:
+                    message = "'base' stands for the inherited list, and nothing is inherited here; remove it"
+                    item, at = _item(locate(), index)
+                    self._fault(item, f"{key}{at}", message, faults)
             elif element.tier is not None:
                 if element.tier in self._tiers:
                     found.extend(self._tier(element.tier))
                 else:
-                    near = self._hints.near(element.tier, list(self._tiers))
-                    self._fault(
-                        _item(locate(), index), f"{key}[{index}].tier", f"no tier '{element.tier}'{near}", faults, NO_TIER
-                    )
+                    item, at = _item(locate(), index)
+                    self._missing_tier(item, f"{key}{at}.tier", element.tier, faults)
             else:
                 found.append(self._preference(element))
             if len(found) > MAX_PREFERENCES:
                 message = f"comes to more than {MAX_PREFERENCES} preferences; nobody tries so many"
-                self._fault(_item(locate(), index), key, message, faults)
+                self._fault(_item(locate(), index)[0], key, message, faults)
                 return ()
         return tuple(found)
+
+    def _missing_tier(self, node: Node, key: str, name: str, faults: list[Fault] | None = None, others: str = "") -> None:
+        """A tier that is not there, unless a fault that is told already took it away."""
+        if not self.names.is_lost("tiers", name):
+            why = self.names.gone("tiers", name) or self._hints.near(name, list(self._tiers)) or others
+            self._fault(node, key, f"no tier '{name}'{why}", faults, NO_TIER)
 
     def _preference(self, written: WrittenPreference) -> Preference:
         """The final pair; those without a config are made once, since thousands of agents repeat them."""
@@ -121,15 +147,14 @@ class FinalTables:
         ordered = list(self.written.tier_order or ())
         for name in ordered:
             if name not in self.tiers and node is not None:
-                self._fault(node, "tier_order", f"no tier '{name}'{self._hints.near(name, list(self.tiers))}", None, NO_TIER)
+                self._missing_tier(node, "tier_order", name)
         return tuple(ordered + [name for name in self.tiers if name not in ordered])
 
     def default(self) -> str | None:
         """The bundle's default tier."""
         name = self.written.default
         if name is not None and name not in self.tiers:
-            near = self._hints.near(name, list(self.tiers))
-            self._fault(self.header.entries["default"], "default", f"no tier '{name}'{near}", None, NO_TIER)
+            self._missing_tier(self.header.entries["default"], "default", name)
             return None
         return name
 
@@ -137,7 +162,12 @@ class FinalTables:
         """Profile -> stage -> list."""
         return {
             name: {
-                stage: self.listed(cell, self._place("profiles", name, stage), f"profiles.{name}.{stage}")
+                stage: self.listed(
+                    cell,
+                    self._place("profiles", name, stage),
+                    f"profiles.{name}.{stage}",
+                    cut=self.names.is_lost("profiles", name),
+                )
                 for stage, cell in stages.items()
                 if cell is not None
             }
@@ -162,6 +192,8 @@ class FinalTables:
         (self.faults if faults is None else faults).append(fault)
 
 
-def _item(node: Node, index: int) -> Node:
-    """The element of a list, or the list itself where it was not written as one."""
-    return node.items[index] if isinstance(node, Sequence) and index < len(node.items) else node
+def _item(node: Node, index: int) -> tuple[Node, str]:
+    """The element of a list and `[n]`, its place where it is written; or the list itself where it was not written as one."""
+    if isinstance(node, Sequence) and index < len(node.items):
+        return node.items[index], f"[{node.number(index)}]"
+    return node, f"[{index}]"

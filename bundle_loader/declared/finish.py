@@ -17,8 +17,9 @@ from bundle_loader.declared.agent import (
     WrittenContext,
     WrittenLimits,
 )
-from bundle_loader.declared.final_tables import MAX_CHAIN, NO_TIER, FinalTables, Preferences
+from bundle_loader.declared.final_tables import MAX_CHAIN, FinalTables, Names, Preferences
 from bundle_loader.declared.fold import fold_agent, pruned, settled
+from bundle_loader.declared.mended import mended
 from bundle_loader.declared.tables import WrittenBundle
 from bundle_loader.declared.tree import Mapping, Node, Scalar
 from bundle_loader.declared.written import check
@@ -34,6 +35,7 @@ class FoldedAgent(Protocol):
     name: str
     bundle: str
     source: AgentFile | None
+    flawed: bool
 
     @property
     def label(self) -> str:
@@ -45,23 +47,17 @@ class FoldedAgent(Protocol):
         """True where it is exactly what `source` says."""
         ...
 
-    @property
-    def tree(self) -> Mapping:
-        """Everything that was written about the agent, folded anew at each call."""
+    def folded(self, follows_tier: Callable[[Mapping], bool]) -> Mapping:
+        """Everything that was written about the agent, folded anew at each call; `follows_tier` as in `fold_agent`."""
         ...
 
 
-class Composed(Protocol):
+class Composed(Names, Protocol):
     """What finishing needs of a composition."""
 
     @property
     def agents(self) -> MappingOf[str, FoldedAgent]:
         """The agents that are reached by their bare name."""
-        ...
-
-    @property
-    def broken(self) -> MappingOf[str, object]:
-        """Agents whose own file has faults, by name."""
         ...
 
     @property
@@ -87,9 +83,13 @@ class Finisher(FinalTables):
 
     def __init__(self, header: Mapping, composed: Composed, written: WrittenBundle | None = None) -> None:
         """`written` is what `header` says, where that is known already: where it was laid over nothing."""
-        super().__init__(header, written)
+        super().__init__(header, composed, written)
         self.broken: dict[str, list[Fault]] = {}
+        self.flawed: dict[str, Agent] = {}
+        """Agents with faults as far as they go: there is more to be found in them."""
         self.composed = composed
+        self._cut: set[str] = set()
+        """Agents that extend one that a fault took away."""
         self._made: dict[str, Agent | None] = {}
         self._bases: dict[str, Mapping] = {}
 
@@ -102,24 +102,24 @@ class Finisher(FinalTables):
     def _agent(self, folded: FoldedAgent, above: tuple[str, ...]) -> Agent | None:
         faults: list[Fault] = []
         source, parent = folded.source, None
+        own = () if source is None or source.good else source.errors
         tree: Mapping | None = None
-        cut = False
+        cut = folded.flawed or bool(own)
         if folded.as_written and source is not None and source.written is not None and source.written.extends is None:
-            written: WrittenAgent | None = source.written
+            written = source.written
         else:
             tree, parent = self._extended(folded, faults, above)
-            cut = bool(faults)
+            cut = cut or bool(faults) or folded.label in self._cut
             tree = pruned(tree)
-            written, found = check(WrittenAgent, tree)
+            checked, found = check(WrittenAgent, tree)
             faults += found
+            written = checked or mended(WrittenAgent, tree).written
         if source is not None:
             # ten thousand of them, kept, are what the garbage collector spends its time on
             source.written = None
-        if written is None:
-            return self._give_up(folded, faults)
 
         def locate() -> Mapping:
-            return folded.tree if tree is None else tree
+            return self._folded(folded) if tree is None else tree
 
         lists = [
             self.listed(getattr(written, key) or [], partial(_entry, locate, key), key, faults, cut=cut)
@@ -127,9 +127,25 @@ class Finisher(FinalTables):
         ]
         rank = self.composed.rank.get(source.file if tree is None and source is not None else _slot_file(locate()), -1)
         slot = self._slot(written, rank, locate, faults)
-        if faults:
-            return self._give_up(folded, faults)
-        return self._built(folded, written, lists, slot, parent)
+        made = self._built(folded, written, lists, slot, parent)
+        if not faults and not cut:
+            return made
+        self.faults += faults
+        self.broken[folded.label] = [*own, *faults]
+        self.flawed[folded.label] = made
+        return None
+
+    def _folded(self, folded: FoldedAgent) -> Mapping:
+        return folded.folded(self._follows_tier)
+
+    def _follows_tier(self, tree: Mapping) -> bool:
+        """One slot. A tier redefined by a strictly more derived bundle than the agent file's also replaces that file's list when
+        the file names the tier.
+        """
+        tier = tree.entries.get("tier")
+        if not isinstance(tier, Scalar) or tier.text not in self.tiers:
+            return False
+        return self.composed.tier_rank.get(tier.text, -1) > self.composed.rank.get(_slot_file(tree), -1)
 
     def _built(
         self, folded: FoldedAgent, written: WrittenAgent, lists: list[Preferences], slot: Slot, parent: Agent | None
@@ -167,17 +183,12 @@ class Finisher(FinalTables):
             fields["form"], fields["extra"] = source.form, source.extra
         return Agent(**fields)
 
-    def _give_up(self, folded: FoldedAgent, faults: list[Fault]) -> Agent | None:
-        self.faults += faults
-        self.broken[folded.label] = faults
-        return None
-
     def _extended(self, folded: FoldedAgent, faults: list[Fault], above: tuple[str, ...]) -> tuple[Mapping, Agent | None]:
         """The agent's tree laid over the tree of the agent that it extends, and that agent finished.
 
         3. `extends` is resolved after composition, and within it `base` is the extended agent's (composition).
         """
-        own = self._bases.get(folded.label) or folded.tree
+        own = self._bases.get(folded.label) or self._folded(folded)
         if above:
             self._bases[folded.label] = own
         node = own.entries.get("extends")
@@ -193,16 +204,20 @@ class Finisher(FinalTables):
             self._fault(node, "extends", f"leads on more than {MAX_CHAIN} agents deep; extend one of the last", faults)
             return own, None
         parent = self.agent(base, chain) if base is not None else None
-        if base is None or parent is None:
-            has_faults = base is not None or node.text.rpartition(":")[2] in self.composed.broken
-            near = self._hints.near(node.text.rpartition(":")[2], list(self.composed.agents))
-            message = f"agent '{node.text}' has faults of its own" if has_faults else f"no agent '{node.text}'{near}"
-            self._fault(node, "extends", message, faults)
+        if base is None:
+            short = node.text.rpartition(":")[2]
+            self._cut.add(folded.label)
+            if not self.names.is_lost("agents", short):
+                why = self.names.gone("agents", short) or self._hints.near(short, list(self.composed.agents))
+                self._fault(node, "extends", f"no agent '{node.text}'{why}", faults)
             return own, None
+        if parent is None:
+            self._fault(node, "extends", f"agent '{node.text}' has faults of its own", faults)
+            return own, self.flawed.get(base.label)
         below, _ = self._extended(base, faults, chain)
         entries = {key: value for key, value in below.entries.items() if key not in IDENTITY_KEYS}
         inherited = Mapping(entries, below.keys, below.file, below.line, below.column)
-        return fold_agent(inherited, own), parent
+        return fold_agent(inherited, own, self._follows_tier), parent
 
     def _is_deep(self, folded: FoldedAgent) -> bool:
         """Whether what an agent extends leads on for too long; a loop ends it."""
@@ -210,7 +225,7 @@ class Finisher(FinalTables):
         while folded.label not in seen and len(seen) < MAX_CHAIN:
             seen.add(folded.label)
             if folded.label not in self._bases:
-                self._bases[folded.label] = folded.tree
+                self._bases[folded.label] = self._folded(folded)
             node = self._bases[folded.label].entries.get("extends")
             base = self.composed.find(node.text) if isinstance(node, Scalar) and not node.is_null else None
             if base is None:
@@ -233,8 +248,8 @@ class Finisher(FinalTables):
                     return "tier"
             elif not has_list:
                 others = f"; the bundle has {', '.join(list(self.tiers)[:8])}" if self.tiers else "; the bundle has no tiers"
-                near = self._hints.near(written.tier, list(self.tiers)) or others
-                self._fault(locate().entries["tier"], "tier", f"no tier '{written.tier}'{near}", faults, NO_TIER)
+                self._missing_tier(locate().entries["tier"], "tier", written.tier, faults, others)
+                return "tier"
         return "list" if has_list else None
 
 

@@ -6,15 +6,15 @@ the tree until the end, or it would not be.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from bundle_loader.declared.agent import SLOT_KEYS
-from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null
+from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null, says_true
 
 MAX_SPLICED: Final = 10_000
 """Elements that a list keeps: `base` twice in each of many layers would double it each time."""
 _LIST_KEYS = ("id", "name", "module")
-_TRUE = ("true", "True", "TRUE")
 _SPLICED = frozenset({"tiers", "profiles", "roles", "provider_preferences", "content_fallback"})
 
 
@@ -40,8 +40,14 @@ def fold(lower: Node | None, upper: Node | None, key: str = "") -> Node | None:
     return _sealed(upper)
 
 
-def fold_agent(lower: Mapping, upper: Mapping) -> Mapping:
+def _never(_: Mapping) -> bool:
+    return False
+
+
+def fold_agent(lower: Mapping, upper: Mapping, follows_tier: Callable[[Mapping], bool] = _never) -> Mapping:
     """An agent's patch over an agent, or an agent over the one that it extends.
+
+    `follows_tier` says of what lies below whether its tier stands for the list beside it: what `base` splices in then.
 
     3. An agent's `tools` always replace: merging would widen them (composition).
     One slot. `model_role`, `provider_preferences` and `tier` of an agent are one slot: writing any of them in a more derived
@@ -57,7 +63,7 @@ def fold_agent(lower: Mapping, upper: Mapping) -> Mapping:
     for name, value in upper.entries.items():
         keys[name] = upper.keys[name]
         if name == "provider_preferences":
-            entries[name] = _slot_list(lower, value)
+            entries[name] = _slot_list(lower, value, follows_tier)
         elif name == "tools" or name in SLOT_KEYS:
             entries[name] = value
         else:
@@ -67,12 +73,12 @@ def fold_agent(lower: Mapping, upper: Mapping) -> Mapping:
     return Mapping(entries, keys, upper.file, upper.line, upper.column, lower.sealed)
 
 
-def _slot_list(lower: Mapping, value: Node) -> Node:
+def _slot_list(lower: Mapping, value: Node, follows_tier: Callable[[Mapping], bool]) -> Node:
     """A list with `base` over whatever the slot held: the list itself, or the tier as a list of one."""
     if not isinstance(value, Sequence) or value.sealed:
         return value
     inherited = lower.entries.get("provider_preferences")
-    if isinstance(inherited, Sequence):
+    if isinstance(inherited, Sequence) and not (any(map(is_base, value.items)) and follows_tier(lower)):
         return splice(inherited, value)
     tier = lower.entries.get("tier")
     if isinstance(tier, Scalar) and not tier.is_null:
@@ -94,12 +100,14 @@ def splice(lower: Sequence, upper: Sequence) -> Sequence:
     3. `base` in a preferences list splices the inherited list in (composition).
     """
     if not any(is_base(item) for item in upper.items):
-        return Sequence(upper.items, upper.file, upper.line, upper.column, True)
+        return Sequence(upper.items, upper.file, upper.line, upper.column, True, upper.numbers)
     items: list[Node] = []
-    for item in upper.items:
+    numbers: list[int] = []
+    for index, item in enumerate(upper.items):
         items.extend(lower.items if is_base(item) else [item])
-        del items[MAX_SPLICED:]
-    return Sequence(items, upper.file, upper.line, upper.column, lower.sealed)
+        numbers.extend(map(lower.number, range(len(lower.items))) if is_base(item) else [upper.number(index)])
+        del items[MAX_SPLICED:], numbers[MAX_SPLICED:]
+    return Sequence(items, upper.file, upper.line, upper.column, lower.sealed, tuple(numbers))
 
 
 def is_base(node: Node) -> bool:
@@ -112,7 +120,7 @@ def _sealed(node: Node) -> Node:
     if isinstance(node, Mapping):
         return Mapping(node.entries, node.keys, node.file, node.line, node.column, True)
     if isinstance(node, Sequence):
-        return Sequence(node.items, node.file, node.line, node.column, True)
+        return Sequence(node.items, node.file, node.line, node.column, True, node.numbers)
     return node
 
 
@@ -141,10 +149,13 @@ def _keyed(lower: Sequence, upper: Sequence) -> Node:
     if not is_keyed(upper) or not is_keyed(lower):
         return _sealed(upper)
     merged: dict[str | None, Node] = {}
-    for item in (*lower.items, *upper.items):
-        identity = _identity(item)
-        merged[identity] = _element(merged.get(identity), item)
-    return Sequence(list(merged.values()), upper.file, upper.line, upper.column, lower.sealed)
+    numbers: dict[str | None, int] = {}
+    for of in (lower, upper):
+        for index, item in enumerate(of.items):
+            identity = _identity(item)
+            merged[identity] = _element(merged.get(identity), item)
+            numbers[identity] = of.number(index)
+    return Sequence(list(merged.values()), upper.file, upper.line, upper.column, lower.sealed, tuple(numbers.values()))
 
 
 def is_keyed(node: Sequence) -> bool:
@@ -162,11 +173,11 @@ def _element(lower: Node | None, upper: Node) -> Node:
 
 
 def removed(node: Node) -> bool:
-    """True for an element of a keyed list that says `remove: true`."""
+    """True for an element of a keyed list that says `remove: true`, in any of the words that a field of yes or no takes."""
     if not isinstance(node, Mapping):
         return False
     value = node.entries.get("remove")
-    return isinstance(value, Scalar) and value.text in _TRUE and _identity(node) is not None
+    return says_true(value) and _identity(node) is not None
 
 
 # --- the end of composition
@@ -189,8 +200,9 @@ def _pruned_node(node: Node) -> Node:
     if isinstance(node, Mapping):
         return pruned(node)
     if isinstance(node, Sequence):
-        items = [_pruned_node(item) for item in node.items if not removed(item)]
-        return Sequence(items, node.file, node.line, node.column)
+        kept = [index for index, item in enumerate(node.items) if not removed(item)]
+        items = [_pruned_node(node.items[index]) for index in kept]
+        return Sequence(items, node.file, node.line, node.column, numbers=tuple(map(node.number, kept)))
     return node
 
 
@@ -204,6 +216,6 @@ def settled(value: Any) -> Any:
 
 
 def _is_removed(value: Any) -> bool:
-    if not isinstance(value, dict) or str(value.get("remove")) not in _TRUE:
+    if not isinstance(value, dict) or not says_true(str(value.get("remove"))):
         return False
     return any(isinstance(value.get(key), (str, int, float)) for key in _LIST_KEYS)

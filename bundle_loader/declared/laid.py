@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundle_loader.declared.layer import Layer
 from bundle_loader.declared.settings import SettingsFile
-from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null
+from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null, says_true
 from bundle_loader.declared.tree import Sequence as List
 
 
@@ -103,24 +103,24 @@ def _settings(file: SettingsFile, order: int) -> Laid:
         tuple(tiers.entries) if isinstance(tiers, Mapping) else (),
         file.origin,
         tuple(agents.entries) if isinstance(agents, Mapping) else (),
-        tuple(Setting(key, _values(key, node)) for key, node in entries.items()),
+        tuple(Setting(key, _values(key, node, file.origin == "organisation")) for key, node in entries.items()),
     )
 
 
-def _values(key: str, node: Node) -> tuple[str, ...]:
+def _values(key: str, node: Node, organisation: bool = False) -> tuple[str, ...]:
     """The value of a setting in short: pins as what they come to, of other mappings the keys."""
     if isinstance(node, Scalar):
         return ("null" if node.is_null else node.text,)
     if isinstance(node, List):
         return tuple(item.text for item in node.items if isinstance(item, Scalar))
     if key == "agents":
-        return tuple(f"{name} {_pin(pin)}" for name, pin in node.entries.items())
+        return tuple(f"{name} {_pin(pin, organisation)}" for name, pin in node.entries.items())
     if key == "trust":
         return tuple(text for name, value in node.entries.items() for text in _values(name, value))
     return tuple(f"{name} removed" if is_null(value) else name for name, value in node.entries.items())
 
 
-def _pin(node: Node) -> str:
+def _pin(node: Node, organisation: bool) -> str:
     if not isinstance(node, Mapping):
         return "without its pin"
     said = {name: value for name, value in node.entries.items() if not is_null(value)}
@@ -128,8 +128,7 @@ def _pin(node: Node) -> str:
     for key, noun in (("tier", "tier"), ("model_role", "role")):
         if key in said:
             to = f"to {noun} {' or '.join(_values(key, said[key]))}"
-    mandatory = said.get("mandatory")
-    return f"{to} (mandatory)" if isinstance(mandatory, Scalar) and mandatory.text.casefold() == "true" else to
+    return f"{to} (mandatory)" if says_true(said.get("mandatory")) and organisation else to
 
 
 def overlaps(layers: Sequence[Laid]) -> tuple[Overlap, ...]:

@@ -8,13 +8,15 @@ from typing import Any
 
 from bundle_loader.declared.agent import WrittenAgent
 from bundle_loader.declared.context import ContextFile, ContextPart
+from bundle_loader.declared.finish_budgets import misfitting
 from bundle_loader.declared.formats.amplifier import FORM, is_amplifier, read_amplifier
 from bundle_loader.declared.frontmatter import Document
+from bundle_loader.declared.mended import Path, mended
 from bundle_loader.declared.recipe_finish import RecipeFile
 from bundle_loader.declared.tables import NOT_IN_FORCE, WrittenBundle, WrittenInclude
 from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null
 from bundle_loader.declared.written import check, check_values
-from bundle_loader.errors import Fault
+from bundle_loader.errors import Fault, nearest
 
 BUNDLE_KEYS = frozenset(WrittenBundle.model_fields) - frozenset(WrittenAgent.model_fields)
 
@@ -43,9 +45,20 @@ class AgentFile:
 
     @property
     def tree(self) -> Mapping:
-        """The located tree of the header in our own keys, built anew at each call."""
+        """The located tree of the header in our own keys, built anew at each call; without what is faulty in it."""
         header = self.document.header
-        return read_amplifier(header)[0] if self.form == FORM else header
+        tree = read_amplifier(header)[0] if self.form == FORM else header
+        return tree if self.good else mended(WrittenAgent, tree).tree
+
+    @property
+    def errors(self) -> tuple[Fault, ...]:
+        """Its faults, without warnings and notes."""
+        return tuple(fault for fault in self.faults if fault.level == "error")
+
+    @property
+    def is_read(self) -> bool:
+        """False where its header could not be taken apart: nobody knows what it says."""
+        return self.document.values is not None
 
 
 @dataclass(slots=True)
@@ -66,9 +79,15 @@ class Layer:
     patches: dict[str, Mapping | Scalar] = field(default_factory=dict)
     includes: list[str] = field(default_factory=list)
     """The files of the bundles that it includes, as written."""
+    lost: set[Path] = field(default_factory=set)
+    """Keys of its header that were taken out for a fault, and agents of its own that could not be found: who misses them is
+    not at fault.
+    """
+    flawed: set[str] = field(default_factory=set)
+    """Agents whose patch has faults; `patches` has the rest of it."""
     faults: list[Fault] = field(default_factory=list)
     written: WrittenBundle | None = None
-    """What its header says, checked; None where it has faults."""
+    """What its header says, checked; without what is faulty in it."""
 
 
 def read_agent(document: Document) -> AgentFile:
@@ -80,7 +99,8 @@ def read_agent(document: Document) -> AgentFile:
     if is_amplifier(values):
         return _read_amplifier(document, stem)
     written, found = check_values(WrittenAgent, values, lambda: document.header)
-    document.faults += found
+    if found:
+        document.faults += [*found, *mended(WrittenAgent, document.header).faults]
     document.release()
     name = values.get("name")
     good = written if not document.faults else None
@@ -93,6 +113,7 @@ def _read_amplifier(document: Document, stem: str) -> AgentFile:
     document.faults += found
     written, faults = check(WrittenAgent, tree)
     judged = {fault.key.partition(".")[0] for fault in found if fault.level == "error"}
+    faults += mended(WrittenAgent, tree).faults if faults else ()
     document.faults += [fault for fault in faults if fault.key.partition(".")[0] not in judged]
     name = tree.entries.get("name")
     good = written if not any(fault.level == "error" for fault in document.faults) else None
@@ -110,17 +131,23 @@ def read_layer(document: Document) -> Layer:
     faults = list(document.faults)
     header = document.header
     written, found = check_values(WrittenBundle, document.values, lambda: header)
-    faults += found
     layer = Layer(_bundle_name(header, stem), document.file, header, document.body, document.body_line, faults=faults)
+    if written is None:
+        rest = mended(WrittenBundle, header)
+        written = rest.written
+        layer.header = rest.tree
+        layer.lost |= rest.lost | _named_elsewhere(header, rest.lost)
+        faults += [*found, *rest.faults]
     layer.written = written
-    agents = header.entries.get("agents")
+    layer.faults += misfitting(written.budgets, layer.header)
+    agents = layer.header.entries.get("agents")
     if isinstance(agents, Mapping):
         for name, node in agents.entries.items():
             if name == "include":
-                _, found = check(
-                    WrittenInclude, Mapping({name: node}, agents.keys, layer.file, agents.line, agents.column), ("agents",)
-                )
+                include = Mapping({name: node}, agents.keys, layer.file, agents.line, agents.column)
+                _, found = check(WrittenInclude, include, ("agents",))
                 faults += found
+                layer.lost |= {("agents",)} if found else set()
             else:
                 _patch(layer, agents, name, node)
     for key in NOT_IN_FORCE:
@@ -130,6 +157,19 @@ def read_layer(document: Document) -> Layer:
                 Fault(document.file, line, column, key, "is read and kept, but nothing acts on it yet", "note", "not-in-force")
             )
     return layer
+
+
+def _named_elsewhere(header: Mapping, lost: frozenset[Path]) -> set[Path]:
+    """What stands under a key that was taken out for a misspelling of another: names that belong there."""
+    found: set[Path] = set()
+    for path in lost:
+        node = header.entries.get(str(path[0])) if len(path) == 1 else None
+        if not isinstance(node, Mapping):
+            continue
+        near = nearest(str(path[0]), list(WrittenBundle.model_fields), 1)
+        if near and near[0] != path[0]:
+            found |= {(near[0], name) for name in node.entries}
+    return found
 
 
 def _bundle_name(header: Mapping, stem: str) -> str:
@@ -148,6 +188,7 @@ def _patch(layer: Layer, agents: Mapping, name: str, node: Any) -> None:
         layer.patches[name] = node
     elif isinstance(node, Mapping):
         _, found = check(WrittenAgent, node, ("agents", name))
+        patch = mended(WrittenAgent, node).tree if found else node
         if "name" in node.entries:
             found.append(
                 Fault(
@@ -155,9 +196,11 @@ def _patch(layer: Layer, agents: Mapping, name: str, node: Any) -> None:
                 )
             )
         layer.faults += found
-        if not found:
-            layer.patches[name] = node
+        layer.patches[name] = patch
+        layer.flawed |= {name} if found else set()
     else:
+        layer.patches[name] = Mapping({}, {}, layer.file, line, column)
+        layer.flawed.add(name)
         layer.faults.append(
             Fault(layer.file, line, column, f"agents.{name}", "write a patch ('key: value' lines), or null to remove the agent")
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from math import isfinite
 from typing import Annotated, Any
+from typing import Final as Constant
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -11,14 +14,30 @@ from bundle_loader.declared.protected import protected_keys
 from bundle_loader.declared.tree import path_text
 from bundle_loader.declared.written import CoreMap, Final, Written, WrongWithin
 
+MOST_TOKENS: Constant = 10_000_000
+"""The highest `max_tokens`."""
+
 
 def check_config(config: dict[str, Any] | None) -> dict[str, Any] | None:
     """A config without protected keys; raises ValueError that names every one, and where it stands."""
-    found = list(protected_keys(config))
+    rest = "may not be set in a config: models, messages, keys and addresses are not a bundle's to set"
+    found = [(path, f"'{path_text(path)}' {rest}") for path in protected_keys(config)]
+    found += [(path, f"'{path_text(path)}' is no finite number") for path in _not_finite(config or {})]
+    tokens = (config or {}).get("max_tokens")
+    if isinstance(tokens, (int, float)) and not 1 <= tokens <= MOST_TOKENS:
+        found.append((("max_tokens",), f"'max_tokens' is a whole number from 1 to {MOST_TOKENS:,}"))
     if found:
-        rest = "may not be set in a config: models, messages, keys and addresses are not a bundle's to set"
-        raise WrongWithin([(path, f"'{path_text(path)}' {rest}") for path in found])
+        raise WrongWithin(found)
     return config
+
+
+def _not_finite(value: Any) -> Iterator[tuple[str | int, ...]]:
+    """Where a number stands that no request can carry."""
+    if isinstance(value, float) and not isfinite(value):
+        yield ()
+    elif isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from ((key, *path) for path in _not_finite(inner))
 
 
 def split_pair(text: str) -> tuple[str, str]:

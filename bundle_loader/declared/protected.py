@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
+from bundle_loader.masking import masked
+
 Path: TypeAlias = tuple[str | int, ...]
 
 _ANYWHERE: Final = re.compile(
@@ -33,6 +35,7 @@ _ANYWHERE: Final = re.compile(
             "certificate|(client|server|root|ca|ssl|tls)cert|(ca|cert)(file|bundle|path|chain|cert)|trust(store|env)|keystore",
             "(verify|skip|use|disable|allow|check)(ssl|tls|host|cert)|(ssl|tls)(verify|context|key|cert|mode|option)",
             "organi[sz]ationid|^organi[sz]ation$|serviceaccount",
+            "tokenprovider|useragent|clientid|clientfactory|clientclass",
         )
     )
 )
@@ -86,9 +89,11 @@ _WORDS: Final = frozenset(
 _TOKEN: Final = re.compile(r"(.*)token")
 _VOCABULARY: Final = ("bos", "eos", "stop", "pad", "unk", "end", "start", "special", "mask", "sep", "cls", "begin")
 _MAX_SAID: Final = 2000
-_ALONE: Final = frozenset({"key", "keys"})
-"""Protected only as the whole name: `cache_key` is no credential."""
-_RESERVED: Final = frozenset({"model", "messages", "stream", "system", "tools", "contents", "input"})
+_ALONE: Final = frozenset({"key", "keys", "client", "clients"})
+"""Protected only as the whole name: `cache_key` is no credential, and `client_tag` opens no connection."""
+_RESERVED: Final = frozenset({"model", "models", "messages", "stream", "system", "tools", "contents", "input"})
+_BODIES: Final = frozenset({"extrabody", "extrajson", "requestbody", "body", "modelkwargs"})
+"""Fields whose keys SDKs lay over the request's own."""
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
@@ -97,29 +102,28 @@ _LOOKALIKES: Final = str.maketrans(
     "ABESIJKMHOPCTYXaesijkmhopcdqwyxhbtrlABEZHIKMNOPTYXaiknoptuxeijoldgilrk",
 )
 _CREDENTIAL: Final = re.compile(r"key$|keys$|token|secret|passw|passphrase|credential|authori[sz]ation|bearer")
-_SECRET: Final = re.compile(
-    r"(?<![A-Za-z0-9])((sk|gsk|xai|nvapi|pplx|hf|gh[pousr]|github_pat)[-_][A-Za-z0-9_.+/=-]{8,}|bearer [A-Za-z0-9_.+/=-]{8,}"
-    r"|(AIza|ya29|eyJ|AKIA)[A-Za-z0-9_.+/=-]{8,}|(?=[A-Za-z_-]*[0-9])(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_+/=-]{36,})",
-    re.IGNORECASE,
-)
 
 
 def protected_keys(config: Any) -> Iterator[Path]:
-    """The path of every protected key in a config, and at its top of every field that a request itself decides."""
+    """The path of every protected key in a config, and of every field that a request itself decides: at its top, and where
+    more is laid over the request (`extra_body`).
+    """
     yield from _walk(config, ())
 
 
-def _walk(value: Any, path: Path) -> Iterator[Path]:
+def _walk(value: Any, path: Path, is_request: bool = True) -> Iterator[Path]:
+    """`is_request` says that the keys of `value` are those of a request."""
     if isinstance(value, dict):
         for key, item in value.items():
             here = (*path, str(key))
-            if is_protected(str(key)) or (not path and _latin(str(key)).casefold() in _RESERVED):
+            name = _SEPARATORS.sub("", _latin(str(key))).casefold()
+            if is_protected(str(key)) or (is_request and name in _RESERVED):
                 yield here
             else:
-                yield from _walk(item, here)
+                yield from _walk(item, here, is_request and name in _BODIES)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from _walk(item, (*path, index))
+            yield from _walk(item, (*path, index), False)
 
 
 @lru_cache(maxsize=4096)
@@ -142,7 +146,7 @@ def names_credential(key: str) -> bool:
 def without_secrets(text: str) -> str:
     """Text for a message, cut where it is very long; what looks like a key that was pasted by mistake is left out."""
     short = text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}..."
-    return _SECRET.sub("[left out: it looks like a key]", short)
+    return masked(short)
 
 
 def _latin(key: str) -> str:

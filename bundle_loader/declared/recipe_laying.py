@@ -24,8 +24,8 @@ class LaidRecipes:
     faults: list[Fault] = field(default_factory=list)
 
 
-def lay_recipes(layers: Sequence[Layer], tiers: Collection[str]) -> LaidRecipes:
-    """Recipes of the layers, least derived first.
+def lay_recipes(layers: Sequence[Layer], tiers: Collection[str] | None) -> LaidRecipes:
+    """Recipes of the layers, least derived first. `tiers` are those that they may name; None where nobody knows them.
 
     3. A recipe file replaces an inherited recipe of the same name whole, and a warning says so; `recipes: null` removes what
     was inherited. A recipe with faults takes the place of what it was to replace: nobody runs the inherited one by mistake.
@@ -51,7 +51,7 @@ def lay_recipes(layers: Sequence[Layer], tiers: Collection[str]) -> LaidRecipes:
                 message = f"recipe '{source.name}' replaces the one of bundle '{bundle}'"
                 faults.append(Fault(source.file, 1, 1, "name", message, "warning", "recipe-replaced"))
             by[source.name] = layer.name, source.file
-            if source.recipe is not None:
+            if source.recipe is not None and tiers is not None:
                 faults += _unknown_tiers(source.recipe, tiers)
             errors = tuple(fault for fault in faults if fault.level == "error")
             done.recipes.pop(source.name, None)

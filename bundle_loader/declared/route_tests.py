@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bundle_loader.declared.preference import Preference
 from bundle_loader.declared.tables import Expectation, RouteTest, WrittenBundle, WrittenRouteTest
-from bundle_loader.declared.tree import Mapping, path_text, position
+from bundle_loader.declared.tree import Mapping, path_text, position, written_path
 from bundle_loader.errors import Fault
 
 
@@ -49,4 +49,4 @@ def _finished(test: WrittenRouteTest) -> RouteTest:
 
 
 def _fault(header: Mapping, path: tuple[str | int, ...], message: str) -> Fault:
-    return Fault(*position(header, path), path_text(path), message, rule="route-test")
+    return Fault(*position(header, path), path_text(written_path(header, path)), message, rule="route-test")

@@ -9,6 +9,7 @@ from bundle_loader.declared.agent import WrittenAgent
 from bundle_loader.declared.recipe_written import ON_ERROR, WrittenRecipe
 from bundle_loader.declared.settings import WrittenSettings
 from bundle_loader.declared.tables import WrittenBundle
+from bundle_loader.declared.tree import FALSE_WORDS, TRUE_WORDS
 
 _TEXT = ["string", "number", "boolean"]
 """What an editor may take a text for: `version: 1.10` and `name: no` arrive as text here, whatever YAML says."""
@@ -27,7 +28,7 @@ def bundle_schema() -> dict[str, Any]:
     schema["$defs"]["AgentPatch"] = {key: patch[key] for key in ("type", "properties", "additionalProperties")}
     schema["properties"]["agents"] = {
         "type": ["object", "null"],
-        "properties": {"include": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}},
+        "properties": {"include": {"anyOf": [{"type": _TEXT}, {"type": "array", "items": {"type": _TEXT}}, {"type": "null"}]}},
         "additionalProperties": {"anyOf": [{"$ref": "#/$defs/AgentPatch"}, {"type": "null"}]},
     }
     return schema
@@ -56,11 +57,71 @@ def recipe_schema() -> dict[str, Any]:
 
 def _schema(model: Any, description: str) -> dict[str, Any]:
     made = _as_editors_read(model.model_json_schema())
-    element = made["$defs"]["WrittenPreference"]
-    element["properties"].pop("base", None)
-    made["$defs"]["WrittenPreference"] = {"anyOf": [{"type": "string"}, element]}
+    made["$defs"]["WrittenPreference"] = _preference(made["$defs"]["WrittenPreference"])
+    for noun in ("WrittenRouteTest", "WrittenPin"):
+        if noun in made["$defs"]:
+            _narrow(noun, made["$defs"][noun])
+    if "provider_preferences" in made["properties"]:
+        made["properties"]["provider_preferences"] = _not_empty(made["properties"]["provider_preferences"])
+    for table in ("roles", "profiles"):
+        if table in made["properties"]:
+            _cells(made["properties"][table])
     made["properties"]["format"] = {"enum": [1, "1", None]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "description": description}
+
+
+def _preference(element: dict[str, Any]) -> dict[str, Any]:
+    """`provider/glob`, `base`, a pair, or the name of a tier."""
+    element["properties"].pop("base", None)
+    nothing = {"enum": [None, ""]}
+    said: dict[str, Any] = {"type": _TEXT, "not": {"const": ""}}
+    pair = {"properties": {"provider": said, "model": said, "tier": {"type": "null"}}, "required": ["provider", "model"]}
+    unsaid: dict[str, Any] = {"provider": nothing, "model": nothing, "config": {"enum": [None, {}]}}
+    tier = {"properties": {"tier": {"type": _TEXT}, **unsaid}, "required": ["tier"]}
+    text = {"type": "string", "pattern": r"^base$|^[^/]*[^/\s][^/]*/[\s\S]*\S"}
+    return {"anyOf": [text, {**element, "anyOf": [pair, tier]}]}
+
+
+def _narrow(noun: str, element: dict[str, Any]) -> None:
+    properties = element["properties"]
+    if noun == "WrittenRouteTest":
+        # a test without an expectation says nothing, and null leaves it none
+        properties["expect"] = next(one for one in properties["expect"]["anyOf"] if one != {"type": "null"})
+        return
+    keys = ("tier", "provider_preferences", "model_role")
+    unsaid: dict[str, Any] = {"enum": [None, "", []]}
+    element["oneOf"] = [{"required": [key], "properties": {key: {"not": unsaid}}} for key in keys]
+
+
+def _not_empty(field: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [{**one, "minItems": 1} if one.get("type") == "array" else one for one in field["anyOf"]]}
+
+
+def _cells(table: dict[str, Any]) -> None:
+    """A cell may be the name of a tier in place of a list."""
+    for one in table.get("anyOf", ()):
+        inner = one.get("additionalProperties")
+        if isinstance(inner, dict):
+            _cells(inner)
+        elif one.get("type") == "array":
+            table["anyOf"].append({"type": _TEXT})
+            return
+
+
+def _words(words: frozenset[str]) -> str:
+    """A pattern of these words in any case; patterns of JSON Schema have no flag for it."""
+    return "|".join(
+        "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word) for word in sorted(words)
+    )
+
+
+_FLAG: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"type": "boolean"},
+        {"enum": [0, 1]},
+        {"type": "string", "pattern": f"^({_words(TRUE_WORDS | FALSE_WORDS)})$"},
+    ]
+}
 
 
 def _as_editors_read(node: Any) -> Any:
@@ -72,10 +133,17 @@ def _as_editors_read(node: Any) -> Any:
     kept = {key: _as_editors_read(value) for key, value in node.items() if key not in ("title", "default")}
     if "properties" in node:
         kept["properties"] = {name: _as_editors_read(value) for name, value in node["properties"].items()}
-    if kept.get("type") == "string" and "enum" not in kept:
+    kind = kept.get("type")
+    if kind == "boolean":
+        return _FLAG
+    if kind == "integer" and kept.get("minimum") in (None, 1):
+        digits = {"type": "string", "pattern": r"^\s*\+?0*[1-9][0-9]*(\.0+)?\s*$" if kept.get("minimum") else r"^[-+]?[0-9]+$"}
+        return {"anyOf": [kept, digits]}
+    if kind == "string" and "enum" not in kept and "const" not in kept and "pattern" not in kept:
         kept["type"] = _TEXT
-    if kept.get("type") == "array" and kept.get("items") == {"type": _TEXT}:
-        return {"anyOf": [kept, {"type": _TEXT}]}
+    items = kept.get("items")
+    if kind == "array" and isinstance(items, dict) and "$ref" not in items and "properties" not in items:
+        return {"anyOf": [kept, items]}
     return kept
 
 

@@ -6,6 +6,9 @@ import re
 from typing import Any, Final, TypeAlias
 
 NULLS: Final = frozenset({"", "null", "Null", "NULL", "~"})
+TRUE_WORDS: Final = frozenset({"true", "yes", "on", "t", "y", "1"})
+FALSE_WORDS: Final = frozenset({"false", "no", "off", "f", "n", "0"})
+"""What a typed field of yes or no takes for yes and for no, in any case."""
 _MAX_DIGITS: Final = 4000
 """Python reads no longer number; such a one stays text."""
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -37,10 +40,20 @@ class Scalar:
 class Sequence:
     """A list. `sealed` marks a list that replaces whatever is found to lie below it."""
 
-    __slots__ = ("column", "file", "items", "line", "sealed")
+    __slots__ = ("column", "file", "items", "line", "numbers", "sealed")
 
-    def __init__(self, items: list[Node], file: str, line: int, column: int, sealed: bool = False) -> None:
+    def __init__(
+        self,
+        items: list[Node],
+        file: str,
+        line: int,
+        column: int,
+        sealed: bool = False,
+        numbers: tuple[int, ...] | None = None,
+    ) -> None:
         self.items = items
+        self.numbers = numbers
+        """The place of each item in the list where it is written, where that is not its place here."""
         self.file = file
         self.line = line
         self.column = column
@@ -48,6 +61,10 @@ class Sequence:
 
     def __repr__(self) -> str:
         return f"Sequence({self.items!r})"
+
+    def number(self, index: int) -> int:
+        """The place of the item at `index` in the list where it is written."""
+        return index if self.numbers is None or index >= len(self.numbers) else self.numbers[index]
 
 
 class Mapping:
@@ -87,6 +104,12 @@ class Plain(str):
 def is_null(node: Node | None) -> bool:
     """True for a written null; false for an absent value."""
     return isinstance(node, Scalar) and node.is_null
+
+
+def says_true(value: object) -> bool:
+    """True for a text, or the scalar of one, that a field of yes or no takes for yes, however it is written."""
+    text = value.text if isinstance(value, Scalar) else value
+    return isinstance(text, str) and text.lower() in TRUE_WORDS
 
 
 def plain(node: Node) -> Any:
@@ -149,7 +172,7 @@ def position(root: Node, path: tuple[str | int, ...], *, key: bool = False) -> t
         if isinstance(node, Mapping) and isinstance(step, str) and step in node.entries:
             child = node.entries[step]
             line, column = node.keys.get(step, (child.line, child.column))
-            place = (node.file, line, column) if last and key else (child.file, child.line, child.column)
+            place = (child.file, line, column) if last and key else (child.file, child.line, child.column)
             node = child
         elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
@@ -157,6 +180,20 @@ def position(root: Node, path: tuple[str | int, ...], *, key: bool = False) -> t
         else:
             break
     return place
+
+
+def written_path(root: Node, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """`path` with the places that its items have in the lists where they are written."""
+    node: Node | None = root
+    found: list[str | int] = []
+    for step in path:
+        if isinstance(node, Sequence) and isinstance(step, int):
+            found.append(node.number(step))
+            node = node.items[step] if step < len(node.items) else None
+        else:
+            found.append(step)
+            node = node.entries.get(step) if isinstance(node, Mapping) and isinstance(step, str) else None
+    return tuple(found)
 
 
 def path_text(path: tuple[str | int, ...]) -> str:

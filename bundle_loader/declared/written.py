@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingType
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
 from bundle_loader.declared.protected import names_credential, without_secrets
-from bundle_loader.declared.tree import Mapping, path_text, plain, position
+from bundle_loader.declared.tree import Mapping, path_text, plain, position, written_path
 from bundle_loader.declared.tree import core as core_value
 from bundle_loader.errors import Fault, did_you_mean
 
@@ -37,7 +38,9 @@ class WrongWithin(ValueError):
         self.found = tuple(found)
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_DURATION = re.compile(r"((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,2})?)\s*(ms|s|m|h)?")
+MOST_SECONDS = 30 * 86400.0
+"""The longest time that may be written."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -47,7 +50,9 @@ def seconds(value: Any) -> Any:
         match = _DURATION.fullmatch(value.strip())
         if match is None:
             raise ValueError("write a length of time such as 120s, 2m or 500ms")
-        return float(match[1]) * _SECONDS[match[2]]
+        value = float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, (int, float)) and value > MOST_SECONDS:
+        raise ValueError(f"write at most {MOST_SECONDS / 86400:g} days")
     return value
 
 
@@ -56,11 +61,42 @@ def one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _words(value: Any) -> Any:
+    listed = one_or_many(value)
+    if isinstance(listed, list):
+        wrong = [item for item in listed if isinstance(item, str) and "," in item]
+        if wrong:
+            parts = ", ".join(part.strip() for part in wrong[0].split(",") if part.strip())
+            raise ValueError(f"{_shown(wrong[0])} is one name here; write a list: [{without_secrets(parts[:100])}]")
+    return listed
+
+
+Words = Annotated[list[str], BeforeValidator(_words)]
+"""Names; a single text is a list of one, and one with commas is none."""
+
 Duration = Annotated[
     float,
     BeforeValidator(seconds),
-    WithJsonSchema({"type": ["string", "number"], "description": "120s, 2m, 500ms, 1h, or seconds"}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^\s*(?=[^eE]*[1-9])(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?\s*(ms|s|m|h)?\s*$"},
+            ],
+            "description": "120s, 2m, 500ms, 1h, or seconds",
+        }
+    ),
 ]
+
+
+def _known_format(value: Any) -> Any:
+    if str(value) != "1":
+        raise ValueError(f"{_shown(value)} is not read by this version, which reads format 1; write 1, or leave the key out")
+    return str(value)
+
+
+Format = Annotated[Literal["1"], BeforeValidator(_known_format)]
+"""Which form of our own files this is."""
 CoreMap = Annotated[dict[str, Any], BeforeValidator(core_value)]
 
 
@@ -73,32 +109,60 @@ def check_values(
     model: type[M], values: Any, locate: Callable[[], Mapping], prefix: tuple[str | int, ...] = ()
 ) -> tuple[M | None, list[Fault]]:
     """As `check`, for values whose tree is only built (`locate()`) when there are faults to place."""
+    written, refused = refusals(model, values)
+    if written is not None:
+        return written, []
+    tree = locate()
+    return None, [fault for entry in refused for fault in place_faults(model, tree, prefix, entry)]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One thing that a model refuses in plain values."""
+
+    path: tuple[str | int, ...]
+    unknown: bool
+    """True for a key that the model does not have."""
+    known: tuple[str, ...]
+    """The keys that may stand where the unknown one stands; none after very many unknown ones."""
+    entry: Any
+    """What pydantic says of it."""
+
+
+_COMPARED = 500
+"""Unknown keys of one tree that are held against the known ones."""
+
+
+def refusals(model: type[M], values: Any) -> tuple[M | None, list[Refusal]]:
+    """The written value of plain values, or None and all that the model refuses in them."""
     try:
         return model.model_validate(values), []
     except ValidationError as error:
-        tree = locate()
-        entries = error.errors(include_url=False, include_input=True)
-        return None, [fault for entry in entries for fault in _faults(model, tree, prefix, entry)]
+        found: list[Refusal] = []
+        unknowns = 0
+        for entry in error.errors(include_url=False, include_input=True):
+            path = tuple(step for step in entry["loc"] if isinstance(step, (str, int)))
+            unknown = entry["type"] == "extra_forbidden"
+            unknowns += unknown
+            known = tuple(keys_at(model, path[:-1])) if unknown and unknowns <= _COMPARED else ()
+            found.append(Refusal(path, unknown, known, entry))
+        return None, found
 
 
-def _faults(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], entry: Any) -> list[Fault]:
-    said = entry.get("ctx", {}).get("error")
-    if not isinstance(said, WrongWithin):
-        return [_fault(model, tree, prefix, entry)]
-    path = tuple(step for step in entry["loc"] if isinstance(step, (str, int)))
-    return [Fault(*position(tree, path + within, key=True), path_text(prefix + path), message) for within, message in said.found]
-
-
-def _fault(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], entry: Any) -> Fault:
-    path = tuple(step for step in entry["loc"] if isinstance(step, (str, int)))
-    kind = entry["type"]
-    unknown = kind == "extra_forbidden"
-    file, line, column = position(tree, path, key=unknown or kind == "missing")
-    near = did_you_mean(str(path[-1]), keys_at(model, path[:-1])) if unknown else ""
-    if unknown and not near and names_credential(str(path[-1])):
+def place_faults(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], refusal: Refusal) -> list[Fault]:
+    """What a refusal says of the tree that the values came from; `prefix` is put before the keys."""
+    said = refusal.entry.get("ctx", {}).get("error")
+    path = refusal.path
+    key = path_text(prefix + written_path(tree, path))
+    if isinstance(said, WrongWithin):
+        return [Fault(*position(tree, path + within, key=True), key, message) for within, message in said.found]
+    kind = refusal.entry["type"]
+    place = position(tree, path, key=refusal.unknown or kind == "missing")
+    near = did_you_mean(str(path[-1]), refusal.known) if refusal.unknown else ""
+    if refusal.unknown and not near and names_credential(str(path[-1])):
         near = "; keys come from the environment, never from a file"
-    message = f"unknown key{near}" if unknown else without_secrets(_words(kind, entry))
-    return Fault(file, line, column, path_text(prefix + path), message)
+    message = f"unknown key{near}" if refusal.unknown else without_secrets(_in_words(kind, refusal.entry))
+    return [Fault(*place, key, message)]
 
 
 _EXPECTED = {
@@ -120,7 +184,7 @@ _EXPECTED = {
 }
 
 
-def _words(kind: str, entry: Any) -> str:
+def _in_words(kind: str, entry: Any) -> str:
     if kind == "value_error":
         return str(entry["ctx"]["error"])
     if kind == "literal_error":

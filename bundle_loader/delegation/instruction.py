@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError,
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.context import expand
 from bundle_loader.delegation.sandbox import BoundedEnvironment, bounded, compiled
+from bundle_loader.delegation.template_faults import syntax_fault
+from bundle_loader.delegation.template_places import column_of, name_pattern
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean
 
 ALWAYS: Final = ("workdir", "date", "agent")
@@ -40,9 +42,7 @@ def _rendered(agent: Agent, variables: Mapping[str, Any], laid: set[str]) -> str
         values["base"] = _rendered(agent.parent_instruction, variables, laid)
     template = _compiled(agent.instruction)
     if isinstance(template, TemplateSyntaxError):
-        raise DeclarationError(
-            [Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")]
-        )
+        raise DeclarationError([syntax_fault(agent, template)])
     try:
         text = bounded(template, values)
     except UndefinedError as error:
@@ -70,16 +70,6 @@ def varies(agent: Agent) -> bool:
     return agent.template and (any(word in agent.instruction for word in _CHANCE) or (parent is not None and varies(parent)))
 
 
-def template_faults(agent: Agent) -> list[Fault]:
-    """What is wrong with a body before any variable is known."""
-    if not agent.template:
-        return []
-    template = _compiled(agent.instruction)
-    if isinstance(template, TemplateSyntaxError):
-        return [Fault(agent.file, agent.body_line + template.lineno - 1, 0, "", f"the template is wrong: {template.message}")]
-    return []
-
-
 def variables_of(agent: Agent) -> frozenset[str]:
     """The variables that a body uses; empty where it is not a template."""
     if not agent.template or isinstance(_compiled(agent.instruction), TemplateSyntaxError):
@@ -102,14 +92,24 @@ def _unknown(agent: Agent, values: Mapping[str, Any], error: UndefinedError) -> 
     parsed = _ENVIRONMENT.parse(agent.instruction)
     asked_after = {test.node.name for test in parsed.find_all(nodes.Test) if isinstance(test.node, nodes.Name)}
     asked_after |= {made.node.name for made in parsed.find_all(nodes.Filter) if isinstance(made.node, nodes.Name)}
-    unknown = sorted({named[1]} | (meta.find_undeclared_variables(parsed) - set(values) - asked_after))
-    if unknown == ["base"]:
-        return [Fault(agent.file, line, 0, "", "'{{ base }}' stands for the extended agent's text, and this agent extends none")]
-    noun = "variable" if len(unknown) == 1 else "variables"
-    names = ", ".join(f"'{name}'" for name in unknown)
-    near = did_you_mean(unknown[0], list(values))
-    remedy = f"give vars={{'{unknown[0]}': ...}} (--var {unknown[0]}=...), or 'vars' in the bundle"
-    return [Fault(agent.file, line, 0, "", f"unknown {noun} {names}{near}; {remedy}")]
+    unknown = {named[1]} | (meta.find_undeclared_variables(parsed) - set(values) - asked_after)
+    lines = {named[1]: _line(error)}
+    for name in parsed.find_all(nodes.Name):
+        lines.setdefault(name.name, name.lineno)
+    return [_unknown_variable(agent, values, name, lines.get(name, _line(error))) for name in sorted(unknown, key=_by(lines))]
+
+
+def _by(lines: Mapping[str, int]) -> Callable[[str], tuple[int, str]]:
+    return lambda name: (lines.get(name, 0), name)
+
+
+def _unknown_variable(agent: Agent, values: Mapping[str, Any], name: str, line: int) -> Fault:
+    place = agent.file, agent.body_line + line - 1, column_of(agent.instruction, line, name_pattern(name))
+    if name == "base":
+        return Fault(*place, "", "'{{ base }}' stands for the extended agent's text, and this agent extends none")
+    near = did_you_mean(name, list(values))
+    remedy = f"give vars={{'{name}': ...}} (--var {name}=...), or 'vars' in the bundle"
+    return Fault(*place, "", f"unknown variable '{name}'{near}; {remedy}")
 
 
 def _line(error: BaseException) -> int:

@@ -63,6 +63,16 @@ def compiled(environment: BoundedEnvironment, text: str) -> Template | TemplateS
         return TemplateSyntaxError("nested too deep, or a number too long, to be read", 1)
 
 
+def parsed(environment: BoundedEnvironment, text: str) -> nodes.Template | None:
+    """What the template says, before its filters and tests are looked up; None where it cannot be read."""
+    if text.count("{{") + text.count("{%") > MAX_TAGS:
+        return None
+    try:
+        return environment.parse(text)
+    except (TemplateSyntaxError, RecursionError, SyntaxError, MemoryError, ValueError, OverflowError):
+        return None
+
+
 class _Code(CodeGenerator):
     """Sends what Jinja2 would join by itself through the environment."""
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from jinja2 import TemplateSyntaxError, meta, nodes
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.delegation.instruction import ALWAYS
-from bundle_loader.delegation.sandbox import BoundedEnvironment, compiled
+from bundle_loader.delegation.sandbox import BoundedEnvironment, parsed
+from bundle_loader.delegation.template_places import column_of, name_pattern
 from bundle_loader.errors import Fault, did_you_mean
 
+
+class _Any(dict[str, Any]):
+    """Filters or tests of which none is unknown: that one is wrong hides no variable."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The one of that name, else some other."""
+        return super().get(key, str)
+
+
 _ENVIRONMENT = BoundedEnvironment()
+_ENVIRONMENT.filters, _ENVIRONMENT.tests = _Any(_ENVIRONMENT.filters), _Any(_ENVIRONMENT.tests)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -23,21 +35,25 @@ def undefined_variables(agent: Agent, defined: Iterable[str]) -> list[Fault]:
     """
     if not agent.template:
         return []
-    if isinstance(compiled(_ENVIRONMENT, agent.instruction), TemplateSyntaxError):
+    tree = parsed(_ENVIRONMENT, agent.instruction)
+    if tree is None:
         return []
-    parsed = _ENVIRONMENT.parse(agent.instruction)
     known = {*ALWAYS, *defined, *_ENVIRONMENT.globals}
     if agent.parent_instruction is not None:
         known.add("base")
-    unknown = meta.find_undeclared_variables(parsed) - known
+    try:
+        unknown = meta.find_undeclared_variables(tree) - known
+    except (TemplateSyntaxError, RecursionError, ValueError):
+        return []
     lines: dict[str, int] = {}
     with suppress(RecursionError):
-        for name in _unguarded(parsed, frozenset()) if unknown else ():
+        for name in _unguarded(tree, frozenset()) if unknown else ():
             if name.name in unknown:
                 lines.setdefault(name.name, name.lineno)
     return [
-        Fault(agent.file, agent.body_line + line - 1, 0, "", _message(name, known), "note", "undefined-variable")
+        Fault(agent.file, agent.body_line + line - 1, column, "", _message(name, known), "note", "undefined-variable")
         for name, line in lines.items()
+        for column in (column_of(agent.instruction, line, name_pattern(name)),)
     ]
 
 

@@ -6,17 +6,30 @@ import os
 from collections.abc import Collection
 from glob import has_magic
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from bundle_loader.declared.tree import Node, Scalar, Sequence
 from bundle_loader.errors import Fault
 from bundle_loader.sources.files import Reader, real, root_of
 from bundle_loader.sources.includes import Place, leaves
-from bundle_loader.sources.patterns import TooMany, matching
+from bundle_loader.sources.patterns import TooMany, matching, what_it_is
+
+_MAX_FAULTS: Final = 100
+"""Files that lead out of the root and that are told one by one."""
+
+
+class Included(NamedTuple):
+    """The files that an `include` takes in."""
+
+    names: list[str]
+    faults: list[Fault]
+    left: list[str]
+    """Files that it names and that are left out for a fault; `*` where nobody knows which."""
 
 
 def included_files(
     include: Node | None, key: str, path: Path, reader: Reader, *, suffixes: tuple[str, ...], without: Collection[str] = ()
-) -> tuple[list[str], list[Fault]]:
+) -> Included:
     """The files that `include`, written under `key` in the bundle file `path`, names, each once, and what is wrong with it.
 
     Only files with one of `suffixes` count, and none of `without`. 5. Relative paths are relative to the file that holds them
@@ -25,24 +38,32 @@ def included_files(
     root = root_of(path)
     found: dict[str, None] = {}
     faults: list[Fault] = []
+    left: list[str] = []
     folders: dict[str, bool] = {}
     for pattern, place in texts_of(include):
         try:
-            named, outside = matching(pattern, path.parent, root)
+            named, outside, no_files = matching(pattern, path.parent, root)
         except TooMany as error:
             faults.append(Fault(*place, key, f"'{pattern}' {error}"))
+            left.append("*")
             continue
         matched = [name for name in named if name.endswith(suffixes) and name not in without]
-        outside += [name for name in matched if not _inside(name, root, folders)]
-        if outside:
-            which = f": {reader.shown(outside[0])}" if os.path.isfile(outside[0]) and os.path.islink(outside[0]) else ""
+        left_out = [name for name in no_files if name.endswith(suffixes)]
+        for name in left_out:
+            message = f"'{pattern}': {reader.shown(name)} {what_it_is(name)}, no file; it is left out"
+            faults.append(Fault(*place, key, message, "warning" if has_magic(pattern) else "error", "no-file"))
+        leading = [name for name in matched if not _inside(name, root, folders)]
+        for name in [*outside, *leading][:_MAX_FAULTS]:
+            which = f": {reader.shown(name)}" if os.path.isfile(name) and os.path.islink(name) else ""
             faults.append(Fault(*place, key, f"'{pattern}'{which} {leaves(root, reader)}"))
-            continue
-        if not matched:
+        left += ["*" for _ in outside] + leading + left_out
+        if not matched and not outside and not left_out:
             level = "warning" if has_magic(pattern) else "error"
             faults.append(Fault(*place, key, f"'{pattern}' matches no file", level, "include-matches-nothing"))
-        found.update(dict.fromkeys(matched))
-    return list(found), faults
+            left += [] if has_magic(pattern) else [pattern]
+        gone = set(leading)
+        found.update(dict.fromkeys(name for name in matched if name not in gone))
+    return Included(list(found), faults, left)
 
 
 def texts_of(node: object) -> list[tuple[str, Place]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,10 @@ from bundle_loader.sources.recipes import read_recipes
 from bundle_loader.sources.settings import find_settings
 
 DEFAULT_BUNDLE = "foundation"
+_TABLES: Final = ("agents", "tiers", "roles", "profiles", "budgets")
+"""What a bundle that cannot be read may have held."""
+_NOT_MISSING: Final = ("agents.include", "recipes.include", "bundle.name")
+"""Keys whose faults leave no bundle out."""
 MAX_CHAIN: Final = 100
 """Bundles from the root to the last that it leads to."""
 
@@ -46,30 +51,61 @@ def load_bundle(
     with every fault of every file at once, when a bundle or settings file itself has faults, or for any fault at all with
     `strict`.
     """
+    found = examine_bundle(name_or_path, settings=settings)
+    errors = [fault for fault in found.faults if fault.level == "error"]
+    if found.bundle is None or not found.usable or (strict and errors):
+        raise DeclarationError(errors)
+    return found.bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What came of a bundle, with everything that is wrong with it."""
+
+    bundle: Bundle | None
+    """None where its own file cannot be read. One that is not `usable` is there to find more faults in."""
+    faults: tuple[Fault, ...]
+    """Every fault, warning and note of its files and of the settings, in file order."""
+    usable: bool
+    """False where a bundle or settings file has faults; those of an agent file leave that agent out."""
+
+
+def examine_bundle(
+    name_or_path: str | os.PathLike[str] | None = None, *, settings: SequenceOf[SettingsFile] | None = None
+) -> Examined:
+    """As `load_bundle`, but faults are handed back, with the bundle as far as it can be made."""
     loader = _Loader(Reader())
     settings = find_settings() if settings is None else settings
+    of_settings = [fault for file in settings for fault in file.faults]
     chosen = _default_bundle(settings) if name_or_path is None else None
-    if name_or_path is not None:
-        path = loader.finder.root(os.fspath(name_or_path))
-    elif chosen is not None and chosen.written.bundle:
-        path = loader.finder.root(chosen.written.bundle, Path(chosen.folder) if chosen.folder else None)
-    else:
-        path = shipped_folder() / "bundles" / f"{DEFAULT_BUNDLE}.md"
-    loader.load(path)
-    complete = not any(fault.level == "error" for fault in loader.faults)
+    try:
+        loader.load(_root(loader.finder, name_or_path, chosen))
+    except DeclarationError as error:
+        loader.faults += error.faults
+    if not loader.layers:
+        return Examined(None, tuple(sorted({*loader.faults, *of_settings})), False)
+    complete = not any(fault.level == "error" and fault.key not in _NOT_MISSING for fault in loader.faults)
     loader.faults += read_context(loader.layers, loader.reader, complete=complete)
-    broken = [*loader.faults, *(fault for layer in loader.layers for fault in layer.faults)]
-    if any(fault.level == "error" for fault in broken):
-        broken += [fault for layer in loader.layers for source in layer.agent_files for fault in source.faults]
-        broken += [fault for layer in loader.layers for recipe in layer.recipe_files for fault in recipe.faults]
-        broken += [fault for file in settings for fault in file.faults]
-        raise DeclarationError(sorted({fault for fault in broken if fault.level == "error"}))
-    bundle = compose(loader.layers, faults=loader.faults, settings=settings, trusted=chosen is None or chosen.trusted)
-    bundle_files = {layer.file for layer in loader.layers} | {file.file for file in settings}
-    fatal = [fault for fault in bundle.problems if fault.level == "error" and (strict or fault.file in bundle_files)]
-    if fatal:
-        raise DeclarationError([fault for fault in bundle.problems if fault.level == "error"])
-    return bundle
+    bundle = compose(
+        loader.layers,
+        faults=loader.faults,
+        settings=settings,
+        trusted=chosen is None or chosen.trusted,
+        lost=() if complete else [(table,) for table in _TABLES],
+    )
+    own = {layer.file for layer in loader.layers} | {file.file for file in settings}
+    fatal = {*loader.faults, *of_settings, *(fault for layer in loader.layers for fault in layer.faults)}
+    fatal.update(fault for fault in bundle.problems if fault.file in own)
+    return Examined(bundle, bundle.problems, not any(fault.level == "error" for fault in fatal))
+
+
+def _root(finder: Finder, name_or_path: str | os.PathLike[str] | None, chosen: SettingsFile | None) -> Path:
+    """The file of the bundle that is asked for. Raises DeclarationError."""
+    if name_or_path is not None:
+        return finder.root(os.fspath(name_or_path))
+    if chosen is not None and chosen.written.bundle:
+        return finder.root(chosen.written.bundle, Path(chosen.folder) if chosen.folder else None)
+    return shipped_folder() / "bundles" / f"{DEFAULT_BUNDLE}.md"
 
 
 def _default_bundle(settings: SequenceOf[SettingsFile]) -> SettingsFile | None:
@@ -240,8 +276,9 @@ class _Loader:
         agents = layer.header.entries.get("agents")
         include = agents.entries.get("include") if isinstance(agents, Mapping) else None
         bundles = {str(laid) for laid in self.laid}
-        names, faults = included_files(include, "agents.include", path, self.reader, suffixes=(".md",), without=bundles)
+        names, faults, left = included_files(include, "agents.include", path, self.reader, suffixes=(".md",), without=bundles)
         self.faults += faults
+        layer.lost |= {("agents",) if has_magic(name) else ("agents", Path(name).stem) for name in left}
         for name in names:
             self._agent(layer, name)
         self.faults += read_recipes(layer, path, self.reader, bundles)

@@ -49,7 +49,7 @@ def read_context(layers: Sequence[Layer], reader: Reader, *, complete: bool = Tr
         layer.mentioned = walk.taken(layer.name)
     for layer in layers:
         for source in layer.agent_files:
-            if source.good and source.form == "own" and "@" in source.document.body:
+            if source.form == "own" and "@" in source.document.body:
                 _read_agent(library, layer, source)
     return walk.faults
 
@@ -63,7 +63,7 @@ def _read_agent(library: _Library, layer: Layer, source: AgentFile) -> None:
     walk.follow(found, source.file, document.body_line, layer.name, 0)
     source.files = tuple(part.value for part in walk.taken(layer.name))
     source.faults += walk.faults
-    source.good = not walk.faults
+    source.good = source.good and not walk.faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class _Walk:
             self._fault(place, _KEY, target.text, wrong)
             return
         try:
-            named, outside = matching(path, home.folder, home.root)
+            named, outside, _ = matching(path, home.folder, home.root)
         except TooMany as error:
             self._fault(place, _KEY, target.text, f"{error}")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from glob import has_magic
@@ -24,8 +25,9 @@ class TooMany(ValueError):
     """A pattern that names, or walks through, more than it may."""
 
 
-def matching(pattern: str, folder: Path, root: Path) -> tuple[list[str], list[str]]:
-    """The files that `pattern` names from `folder`, as sorted normalised paths; and the folders on its way outside of `root`.
+def matching(pattern: str, folder: Path, root: Path) -> tuple[list[str], list[str], list[str]]:
+    """The files that `pattern` names from `folder`, as sorted normalised paths; the folders on its way outside of `root`; and
+    what it names that is no file: folders, links to nothing, devices, pipes.
 
     The rules are those of `glob` with `**`: hidden files and folders are left out unless a step begins with a dot. Raises
     TooMany, which says what to write.
@@ -36,7 +38,7 @@ def matching(pattern: str, folder: Path, root: Path) -> tuple[list[str], list[st
     files = {os.path.normpath(name) for name in islice(walk.files(start, 0), MAX_MATCHES + 1)}
     if len(files) > MAX_MATCHES:
         raise TooMany(f"names more than {MAX_MATCHES} files; name fewer folders")
-    return sorted(files), sorted(walk.outside)
+    return sorted(files), sorted(walk.outside), sorted(walk.no_files)
 
 
 class _Walk:
@@ -44,6 +46,7 @@ class _Walk:
         self.steps = steps
         self.root = root
         self.outside: set[str] = set()
+        self.no_files: set[str] = set()
         self._seen: set[tuple[Path, int]] = set()
         self._looked = self._depth = 0
 
@@ -55,6 +58,8 @@ class _Walk:
         if at == len(self.steps):
             if os.path.isfile(path):
                 yield path
+            elif os.path.lexists(path):
+                self._no_file(path)
             return
         folder = real(path)
         if not folder.is_relative_to(self.root):
@@ -88,5 +93,23 @@ class _Walk:
                 continue
             if last and entry.is_file():
                 yield entry.path
-            elif (deep or not last) and entry.is_dir():
+                continue
+            if last:
+                self._no_file(entry.path)
+            if (deep or not last) and entry.is_dir():
                 yield from self.files(entry.path, at if deep else at + 1)
+
+    def _no_file(self, path: str) -> None:
+        if len(self.no_files) <= MAX_MATCHES:
+            self.no_files.add(os.path.normpath(path))
+
+
+def what_it_is(path: str) -> str:
+    """In a word or two, what a path leads to that is no file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return "is a link to nothing" if os.path.islink(path) else "cannot be looked at"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return "is a device, pipe or socket"

@@ -27,6 +27,15 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     return found.recipe
 
 
+def is_recipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is to be read as a recipe: a YAML file that does not declare a bundle."""
+    file = Path(path)
+    if file.suffix not in SUFFIXES:
+        return False
+    values = _document(file, Reader()).values
+    return values is None or looks_like_recipe(values) or not looks_like_bundle(values)
+
+
 def check_recipe(path: str | os.PathLike[str]) -> RecipeFile:
     """What a recipe file holds, with every fault, warning and note."""
     return read_recipe(_document(Path(path), Reader()))
@@ -39,7 +48,7 @@ def read_recipes(layer: Layer, path: Path, reader: Reader, bundles: Collection[s
     """
     recipes = layer.header.entries.get("recipes")
     include = recipes.entries.get("include") if isinstance(recipes, Mapping) else None
-    names, faults = included_files(include, "recipes.include", path, reader, suffixes=SUFFIXES, without=bundles)
+    names, faults, _ = included_files(include, "recipes.include", path, reader, suffixes=SUFFIXES, without=bundles)
     for name in names:
         document = _document(Path(name), reader)
         if document.values is not None and not looks_like_recipe(document.values) and looks_like_bundle(document.values):
