@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bundle_loader.delegation.tools import Tool as Tool
     from bundle_loader.errors import AllFailed as AllFailed
     from bundle_loader.errors import BrokenAnswer as BrokenAnswer
+    from bundle_loader.errors import BudgetRefused as BudgetRefused
     from bundle_loader.errors import BundleLoaderError as BundleLoaderError
     from bundle_loader.errors import DeadlineExceeded as DeadlineExceeded
     from bundle_loader.errors import DeclarationError as DeclarationError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bundle_loader.errors import ProviderFailure as ProviderFailure
     from bundle_loader.errors import RequestError as RequestError
     from bundle_loader.errors import Stopped as Stopped
+    from bundle_loader.events import BudgetEvent as BudgetEvent
     from bundle_loader.events import CatalogueChanged as CatalogueChanged
     from bundle_loader.events import FallbackEvent as FallbackEvent
     from bundle_loader.events import OutcomeEvent as OutcomeEvent
@@ -67,6 +69,7 @@ _HOMES = {
     "errors": (
         "AllFailed",
         "BrokenAnswer",
+        "BudgetRefused",
         "BundleLoaderError",
         "DeadlineExceeded",
         "DeclarationError",
@@ -81,6 +84,7 @@ _HOMES = {
         "Stopped",
     ),
     "events": (
+        "BudgetEvent",
         "CatalogueChanged",
         "FallbackEvent",
         "OutcomeEvent",

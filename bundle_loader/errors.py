@@ -8,23 +8,27 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
+from bundle_loader.masking import masked
+
 _MAX_WORD = 100
+MISSPELT = 0.75
+"""How alike, of 1, two names are where one is a slip of the other; less is enough where names are few and alike anyway."""
 
 
-def nearest(word: str, known: Sequence[str] | set[str] | frozenset[str], count: int = 3) -> list[str]:
+def nearest(word: str, known: Sequence[str] | set[str] | frozenset[str], count: int = 3, alike: float = 0.55) -> list[str]:
     """The names in `known` that look most like `word`, best first; case does not matter. Nothing looks like a very long word."""
-    if len(word) > _MAX_WORD:
+    if len(word) > _MAX_WORD or not known:
         return []
     by_fold: dict[str, str] = {}
     for name in sorted(known):
         by_fold.setdefault(name.casefold(), name)
-    found = get_close_matches(word.casefold(), by_fold, n=count, cutoff=0.55)
+    found = get_close_matches(word.casefold(), by_fold, n=count, cutoff=alike)
     return [by_fold[name] for name in found]
 
 
-def did_you_mean(word: str, known: Sequence[str] | set[str] | frozenset[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str] | set[str] | frozenset[str], alike: float = 0.55) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
-    close = nearest(word, known, 1)
+    close = nearest(word, known, 1, alike)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -68,6 +72,14 @@ class Fault:
     rule: str = "declaration"
     """The short id of what was broken, as docs/check.md lists them."""
 
+    def __post_init__(self) -> None:
+        """Whoever pasted a key in the wrong place is told so without it."""
+        for name in ("key", "message"):
+            written = getattr(self, name)
+            safe = masked(written)
+            if safe is not written:
+                object.__setattr__(self, name, safe)
+
     def __str__(self) -> str:
         place = self.file
         if self.line:
@@ -87,7 +99,13 @@ class DeclarationError(BundleLoaderError):
 
 
 class RequestError(BundleLoaderError):
-    """A caller asked for something that does not exist or contradicts itself (unknown agent, tier, provider)."""
+    """A caller asked for something that does not exist or contradicts itself (unknown agent, tier, provider).
+
+    What looks like a key is left out of the message.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))
 
 
 class FailureKind(StrEnum):
@@ -151,6 +169,10 @@ class OverBudget(ProviderFailure):
         renews: float | None = None,
         emergency: str | None = None,
         own_limit: bool = False,
+        needed: str | None = None,
+        zone: str = "UTC",
+        held: bool = False,
+        why: str = "",
     ) -> None:
         super().__init__(FailureKind.OVER_BUDGET, provider, message, model=model, retry_after=retry_after)
         self.budget = budget
@@ -163,6 +185,14 @@ class OverBudget(ProviderFailure):
         """The tier that takes over."""
         self.own_limit = own_limit
         """True for the `max_cost` of the work itself."""
+        self.needed = needed
+        """The least that the call needs of it, in words."""
+        self.zone = zone
+        """The time zone of its window."""
+        self.held = held
+        """True where other calls only hold it for now."""
+        self.why = why
+        """The reason without the amounts."""
 
 
 class NoAnswer(BundleLoaderError):
@@ -195,14 +225,27 @@ class Forbidden(NoCandidate):
 
 
 class BudgetRefused(NoAnswer):
-    """Every candidate is over a budget. `budget`, `left` and `renews` are those of the first that refused."""
+    """Every candidate is over a budget. What it says is of the budget that refused the first of them."""
 
     def __init__(
-        self, message: str, *, budget: str | None = None, left: str | None = None, renews: float | None = None, **reasons: Any
+        self,
+        message: str,
+        *,
+        budget: str | None = None,
+        left: str | None = None,
+        needed: str | None = None,
+        renews: float | None = None,
+        zone: str = "UTC",
+        **reasons: Any,
     ) -> None:
         super().__init__(message, **reasons)
         self.budget = budget
+        """Its id; None where a vendor itself said "too many requests"."""
         self.left = left
+        self.needed = needed
+        """The least that a call needed, in words as `left`."""
+        self.zone = zone
+        """The time zone in which it renews."""
         self.renews = renews
         """Epoch seconds; None for a window that slides or never ends."""
 
@@ -228,7 +271,11 @@ class BrokenAnswer(NoAnswer):
 
 
 class LimitReached(NoAnswer):
-    """The agent's own limit (turns, cost, depth) ended the work before an answer."""
+    """The work's own limit ended it before an answer: `limit` is `max_turns` or `max_cost`."""
+
+    def __init__(self, message: str, *, limit: str = "max_turns", **reasons: Any) -> None:
+        super().__init__(message, **reasons)
+        self.limit = limit
 
 
 class LedgerError(BundleLoaderError):

@@ -23,9 +23,9 @@ from bundle_loader.delegation.tools import Tool
 from bundle_loader.errors import RequestError
 from bundle_loader.events import CatalogueChanged, HostEvent, PatternMoved
 from bundle_loader.ledger.budgets import Budgets
+from bundle_loader.ledger.fold import Fold
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import Priced
-from bundle_loader.ledger.prices import PriceBook
+from bundle_loader.ledger.prices import PriceBook, Priced, Sale, sale_way
 from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
@@ -38,6 +38,7 @@ from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Choice
+from bundle_loader.routing.standing import Standing
 from bundle_loader.sources.home import catalogues_folder, ledger_file
 from bundle_loader.sources.load import load_bundle
 from bundle_loader.sources.settings import find_settings
@@ -51,7 +52,8 @@ class Host:
     `bundle` is a `Bundle`, or a name or path for `load_bundle`. `providers` maps ids to providers and is then all that is
     mounted; without it every provider of the environment is (`environment` defaults to `os.environ`). `simulate` mounts the
     simulated provider under every id, `faults` maps ids to faults of it (`{"anthropic": "503"}`). `ledger` is a path, by
-    default a file in the user's data folder. `spawner` replaces the one that drives the SDKs.
+    default a file in the user's data folder, another one where all that is mounted is simulated. `spawner` replaces the one
+    that drives the SDKs.
 
     Lists of models are saved in the folder `catalogues`: by default one in the user's data folder for the providers of the
     environment, and none for `providers`. `stale` is the age in seconds up to which an older list serves while it is renewed;
@@ -86,7 +88,8 @@ class Host:
             if providers is not None
             else live_providers(environment, self.bundle.providers)
         )
-        self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=simulate)
+        played = simulate or (bool(providers) and all(getattr(one, "simulated", False) for one in (providers or {}).values()))
+        self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=played)
         self._saved: SavedCatalogues | None = None
         self._endpoints: Mapping[str, Endpoint] = {}
         if not simulate and (catalogues is not None or providers is None):
@@ -100,10 +103,13 @@ class Host:
         self._listener = listener
         self.clock = clock
         self._spawner = spawner or ProviderSpawner(self._provider)
-        self._prices = PriceBook()
+        self.prices = PriceBook(self.bundle.prices)
+        """What models cost, and who says so."""
         self.budgets = Budgets(tuple(self.bundle.budgets.values()), rate_limits(self._mounted, self.bundle.providers))
         """What may be spent: the bundle's and the settings' budgets, and the providers' rate limits."""
+        self._simulate = played
         self._ledger: Ledger | None = None
+        self._fold: Fold | None = None
         self._delegator: Delegator | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -113,6 +119,7 @@ class Host:
         if self._delegator is not None:
             raise RequestError("this host is already open")
         self._ledger = await asyncio.to_thread(partial(Ledger, self._ledger_path, clock=self.clock))
+        self._fold = Fold(self._ledger.peek, lambda: self.budgets.all, simulated=self._simulate, as_stated=self.budgets.as_stated)
         self._loop = asyncio.get_running_loop()
         catalogues = Catalogues(
             self._mounted,
@@ -251,15 +258,34 @@ class Host:
 
     def price(self, candidate: Candidate, answered: str | None) -> Priced:
         """The price of what answered, else of what was asked, and who says so."""
-        settings = self.bundle.providers.get(candidate.provider)
-        row = table.row(candidate.provider) or (table.row(settings.kind) if settings and settings.kind else None)
-        source = row.prices if row is not None and row.prices else candidate.provider
-        local = candidate.local
-        found = (
-            self._prices.price(source, answered, self.clock(), local=local) if answered and answered != candidate.model else None
+        id, info = candidate.provider, candidate.info
+        settings = self.bundle.providers.get(id)
+        row = table.row(settings.kind) if settings and settings.kind else table.row(id)
+        listed = info.extra.get(table.LISTED_PRICES) if info is not None and not candidate.local else None
+        sale = Sale(
+            provider=id,
+            model=candidate.model,
+            answered=answered,
+            names=(row.id, *row.aliases) if row is not None and table.canonical(id) == row.id else (),
+            public=row.prices if row is not None else None,
+            local=candidate.local,
+            listed=tuple(listed.items()) if isinstance(listed, Mapping) else (),
+            way=sale_way(candidate.config),
         )
-        found = found or self._prices.price(source, candidate.model, self.clock(), local=local)
-        return Priced(found, None if found is None else "free" if local else "public")
+        return self.prices.priced(sale, self.clock())
+
+    async def standing(self, *, whole: bool = False) -> Standing:
+        """What the ledger knows now, a second old at most: budgets and what vendors have closed.
+
+        With `whole` also spend, latency, success and feedback, which are folded from the ledger's calls when they are first
+        asked for.
+        """
+        if self._fold is None:
+            raise RequestError("the host is not open; use 'async with Host(...) as host'")
+        standing = await self._fold.standing(self.clock(), whole=whole)
+        for closed in standing.closed.values():
+            self.budgets.close(closed.key, closed.until)
+        return standing
 
     def _provider(self, id: str) -> Provider:
         provider = self._mounted[id]
@@ -279,6 +305,10 @@ def _work(
 ) -> Work:
     if isinstance(tags, str):
         raise RequestError(f"tags is a list of words; write tags=['{tags}']")
+    if any(not isinstance(tag, str) or not tag.strip() for tag in tags or ()):
+        raise RequestError(f"tags is a list of words, not {list(tags or ())!r}")
+    if max_turns is not None and (not isinstance(max_turns, int) or isinstance(max_turns, bool)):
+        raise RequestError(f"max_turns is a whole number, not {max_turns!r}")
     given = tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout
     return Work(text, *given, max_turns, None if max_cost is None else _dollars(max_cost), tuple(tags or ()))
 

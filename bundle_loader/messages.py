@@ -67,6 +67,10 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
 
+Media: TypeAlias = Literal["input_audio", "input_image", "input_video", "output_audio", "output_image", "output_video"]
+"""Tokens that are not text, and which way they went."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one or more requests."""
@@ -83,8 +87,19 @@ class Usage:
     """The part of `output_tokens` that was reasoning."""
     estimated: bool = False
     """True when any part was counted here because the provider did not say."""
+    cache_write_1h_tokens: int = 0
+    """The part of `cache_write_tokens` that is kept for an hour, which costs more."""
+    media: tuple[tuple[Media, int], ...] = ()
+    """The parts of `input_tokens` and `output_tokens` that were sound or pictures, where the provider says so."""
+    searches: int = 0
+    """Searches of the web that the provider made for the answer."""
+    served: str | None = None
+    """The way in which the provider says that it served: `standard`, `flex`, `priority`, ...; None where it does not say."""
 
     def __add__(self, other: Usage) -> Usage:
+        media: dict[Media, int] = dict(self.media)
+        for kind, tokens in other.media:
+            media[kind] = media.get(kind, 0) + tokens
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
@@ -92,6 +107,10 @@ class Usage:
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            tuple(sorted(media.items())),
+            self.searches + other.searches,
+            self.served if self.served == other.served else None,
         )
 
 
@@ -123,7 +142,9 @@ class VendorLimit:
     """For a minute; None where the vendor does not say, or means another length of time."""
     remaining: int | None
     reset: float | None
-    """Seconds until all of it is there again."""
+    """Seconds until all of it is there again, from when the vendor said so."""
+    age: float = 0.0
+    """Seconds since the vendor said so: its headers come before the answer, which may take minutes."""
 
 
 @dataclass(frozen=True, slots=True)

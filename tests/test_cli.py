@@ -148,7 +148,8 @@ def test_check_reports_every_fault_of_every_file_at_once(run: Run, tmp_path: Pat
         "agents/a.md:3:1: teir: unknown key; did you mean 'tier'?",
         "agents/a.md:4:21: limits.max_turns: 'many' does not fit; write a whole number",
         "agents/b.md:1:1: the header is not closed: write a line '---' after the last key",
-        "agents/c.md:6: the template is wrong: Expected an expression, got 'end of statement block'",
+        "agents/c.md:6:1: the template is wrong: Expected an expression, got 'end of statement block'; put braces that are"
+        " plain text between {% raw %} and {% endraw %}",
     ]
 
 
@@ -295,7 +296,7 @@ def test_delegate_reads_standard_input_and_takes_variables(run: Run, tmp_path: P
     assert (ran.json["instruction"], ran.json["task"]) == ("On main.", "do it")
     without = run("delegate", "a", "x", "--bundle", "a.md", "--simulate")
     assert without.code == 1
-    assert without.err.startswith("a.md:5: unknown variable 'branch'; give vars=")
+    assert without.err.startswith("a.md:5:7: unknown variable 'branch'; give vars=")
 
 
 def test_dry_run_sends_nothing_and_shows_the_worst_cost(run: Run) -> None:

@@ -18,6 +18,7 @@ from bundle_loader.cli.reference import reference
 from bundle_loader.declared.frontmatter import read_document
 from bundle_loader.declared.schema import agent_schema, bundle_schema
 from bundle_loader.declared.tree import core, plain
+from bundle_loader.sources.load import load_bundle
 from bundle_loader.sources.schemas import texts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -180,8 +181,15 @@ def test_readme_python_runs(readers_folder: Path, block: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("block", _readme_blocks("yaml")[1:])
+def test_yaml_of_the_docs_is_part_of_a_bundle(tmp_path: Path, block: str) -> None:
+    path = tmp_path / "part.yaml"
+    path.write_text(f"includes: [foundation]\n{block}", encoding="utf-8")
+    assert load_bundle(path, strict=True, settings=[]).name == "part"
+
+
 def test_readme_yaml_is_a_bundle_that_checks(readers_folder: Path) -> None:
-    [block] = _readme_blocks("yaml")
+    block = _readme_blocks("yaml")[0]
     (readers_folder / "my-team.yaml").write_text(block, encoding="utf-8")
     (readers_folder / "agents").mkdir()
     (readers_folder / "commit.md").rename(readers_folder / "agents" / "commit.md")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 from typing import Final as Constant
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bundle_loader.declared.written import Final, Written, one_or_many
+from bundle_loader.errors import did_you_mean
 
 Unit: TypeAlias = Literal["money", "tokens", "requests"]
 Window: TypeAlias = Literal["minute", "day", "month", "run"]
@@ -20,37 +21,61 @@ Aspect: TypeAlias = Literal["agent", "profile", "stage", "role", "tier", "provid
 
 RATE: Constant = "rate:"
 """How the ids of rate limits begin; the provider's id follows."""
-_AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d+)?)(?:\s*USD)?", re.IGNORECASE)
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%?")
+CEILINGS: Constant = ("money", "tokens", "requests", "share")
+"""Keys of which a budget has one."""
+MOST_DOLLARS: Constant = Decimal(1_000_000)
+MOST_COUNTED: Constant = 10**15
+"""The highest ceilings: a ledger adds them exactly."""
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,98}[A-Za-z0-9_.-])?")
+_DIGITS = r"((?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:e[-+]?\d{1,2})?)"
+_AMOUNT = re.compile(rf"(?:\$|USD)?\s*{_DIGITS}\s*(?:\$|USD)?", re.IGNORECASE)
+_PERCENT = re.compile(rf"{_DIGITS}\s*(%)?", re.IGNORECASE)
+_COUNT = re.compile(rf"{_DIGITS}\s*([kM])?", re.IGNORECASE)
+_TIMES: Constant = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+def _matched(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
+    written = isinstance(value, (str, int, float, Decimal)) and not isinstance(value, bool)
+    return pattern.fullmatch(str(value).strip()) if written else None
+
+
+def _number(digits: str) -> Decimal:
+    return Decimal(digits.replace("_", ""))
 
 
 def _dollars(value: Any) -> Any:
     """`5`, `0.05`, `$5` or `5 USD`, as a Decimal."""
-    match = _AMOUNT.fullmatch(str(value).strip()) if isinstance(value, (str, int, float)) else None
+    match = _matched(_AMOUNT, value)
     if match is None:
         raise ValueError("write an amount of US dollars such as 5, 0.05 or $5")
-    return Decimal(match[1])
+    amount = _number(match[1])
+    if amount > MOST_DOLLARS:
+        raise ValueError(f"write at most {MOST_DOLLARS:,} US dollars")
+    return amount
 
 
 def _percent(value: Any) -> Any:
     """`80%` or `80`, as the fraction 0.8."""
-    match = _PERCENT.fullmatch(str(value).strip()) if isinstance(value, (str, int, float)) else None
+    match = _matched(_PERCENT, value)
     if match is None:
         raise ValueError("write a percentage such as 80%")
-    fraction = Decimal(match[1]) / 100
-    if not 0 < fraction <= 1:
+    percent = _number(match[1])
+    if not match[2] and 0 < percent < 1:
+        raise ValueError(f"is less than one percent; write {(percent * 100).normalize():f}%, or {percent}% if that is meant")
+    if not 0 < percent <= 100:
         raise ValueError("write a percentage above 0 and up to 100")
-    return fraction
+    return percent / 100
 
 
 def _count(value: Any) -> Any:
-    """`200000` or `200_000`, as a whole number."""
-    try:
-        number = Decimal(str(value).replace("_", ""))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or number != number.to_integral_value() or number < 0:
-        raise ValueError("write a whole number such as 200000")
+    """`200000`, `200_000` or `200k`, as a whole number."""
+    match = _matched(_COUNT, value)
+    number = _number(match[1]) * _TIMES[(match[2] or "").lower()] if match else Decimal("0.5")
+    if number != number.to_integral_value():
+        raise ValueError("write a whole number such as 200000, 200_000 or 200k")
+    if number > MOST_COUNTED:
+        raise ValueError(f"write at most {MOST_COUNTED:,}")
     return int(number)
 
 
@@ -59,20 +84,59 @@ def _zone(value: Any) -> Any:
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"no time zone {value!r}; write a name such as UTC or Europe/Berlin") from None
+            near = did_you_mean(value, available_timezones()) or "; write a name such as UTC or Europe/Berlin"
+            raise ValueError(f"no time zone {value[:100]!r}{near}") from None
     return value
 
 
 def _refuse_or_dollars(value: Any) -> Any:
-    return value if value == "refuse" else _dollars(value)
+    if value == "refuse":
+        return value
+    amount = _dollars(value)
+    if not amount:
+        raise ValueError("write refuse, or the most that a call without a known price can cost: above 0")
+    return amount
 
 
-_TEXT_OR_NUMBER: dict[str, Any] = {"type": ["string", "number"]}
+def _patterns(value: Any) -> Any:
+    listed = one_or_many(value)
+    if listed == [] or (isinstance(listed, list) and "" in listed):
+        raise ValueError("no call fits what is empty; write patterns, or leave the key out")
+    return listed
 
-Dollars = Annotated[Decimal, BeforeValidator(_dollars), WithJsonSchema(_TEXT_OR_NUMBER)]
-Percent = Annotated[Decimal, BeforeValidator(_percent), WithJsonSchema(_TEXT_OR_NUMBER)]
-Count = Annotated[int, BeforeValidator(_count), WithJsonSchema(_TEXT_OR_NUMBER)]
-Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+
+_NUMERAL = r"(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?"
+_SIGN = r"(\$|[Uu][Ss][Dd])?"
+_DOLLARS_READ = {"type": "string", "pattern": rf"^\s*{_SIGN}\s*{_NUMERAL}\s*{_SIGN}\s*$"}
+
+
+def _number_or(text: dict[str, Any], **bounds: Any) -> WithJsonSchema:
+    """What an editor may take: a number within bounds, or text of that form."""
+    return WithJsonSchema({"anyOf": [{"type": "number", **bounds}, text]})
+
+
+_PERCENT_READ = r"^\s*([1-9]\d?(\.\d*)?|100(\.0*)?|(?=[^%]*[1-9])(\d?\d(\.\d*)?|100|\.\d+)\s*%)\s*$"
+_COUNT_READ = r"^\s*(\d[\d_]*(\.0*)?|(\d[\d_]*(\.\d{0,3}0*)?|\.\d{1,3}0*)\s*[kM]|(\d[\d_]*(\.\d{0,6}0*)?|\.\d{1,6}0*)\s*[mM])\s*$"
+
+Dollars = Annotated[Decimal, BeforeValidator(_dollars), _number_or(_DOLLARS_READ, minimum=0, maximum=float(MOST_DOLLARS))]
+_PERCENT_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "number", "minimum": 1, "maximum": 100}, {"type": "string", "pattern": _PERCENT_READ}]
+}
+Percent = Annotated[Decimal, BeforeValidator(_percent), WithJsonSchema(_PERCENT_SCHEMA)]
+Count = Annotated[
+    int,
+    BeforeValidator(_count),
+    _number_or({"type": "string", "pattern": _COUNT_READ}, minimum=0, maximum=MOST_COUNTED, multipleOf=1),
+]
+Patterns = Annotated[list[str], BeforeValidator(_patterns)]
+
+
+_ASPECTS = list(get_args(Aspect))
+
+
+def _several(item: dict[str, Any]) -> dict[str, Any]:
+    """One of them, or a list."""
+    return {"anyOf": [{"type": "array", "items": item}, item]}
 
 
 def _percents(value: Any) -> Any:
@@ -82,22 +146,22 @@ def _percents(value: Any) -> Any:
 class WrittenScope(Written):
     """Which calls count; a call must fit every key that is written, by any of its patterns."""
 
-    agent: Texts | None = None
-    profile: Texts | None = None
-    stage: Texts | None = None
-    role: Texts | None = None
-    tier: Texts | None = None
-    provider: Texts | None = None
-    family: Texts | None = None
-    model: Texts | None = None
-    tag: Texts | None = None
+    agent: Patterns | None = None
+    profile: Patterns | None = None
+    stage: Patterns | None = None
+    role: Patterns | None = None
+    tier: Patterns | None = None
+    provider: Patterns | None = None
+    family: Patterns | None = None
+    model: Patterns | None = None
+    tag: Patterns | None = None
 
 
 class WrittenShare(Written):
     """A part of another budget."""
 
-    of: str
-    percent: Percent
+    of: str | None = None
+    percent: Percent | None = None
 
 
 class WrittenBudget(Written):
@@ -110,28 +174,46 @@ class WrittenBudget(Written):
     per: Window | None = None
     zone: Annotated[str, BeforeValidator(_zone)] | None = None
     scope: WrittenScope | None = None
-    each: Annotated[list[Aspect], BeforeValidator(one_or_many)] | None = None
-    alert_at: Annotated[list[Percent], BeforeValidator(_percents)] | None = None
+    each: Annotated[list[Aspect], BeforeValidator(one_or_many), WithJsonSchema(_several({"enum": _ASPECTS}))] | None = None
+    alert_at: Annotated[list[Percent], BeforeValidator(_percents), WithJsonSchema(_several(_PERCENT_SCHEMA))] | None = None
     throttle_at: Percent | None = None
     emergency: str | None = None
     unknown_price: (
-        Annotated[Literal["refuse"] | Decimal, BeforeValidator(_refuse_or_dollars), WithJsonSchema(_TEXT_OR_NUMBER)] | None
+        Annotated[
+            Literal["refuse"] | Decimal,
+            BeforeValidator(_refuse_or_dollars),
+            _number_or({"type": "string", "pattern": rf"{_DOLLARS_READ['pattern']}|^refuse$"}, exclusiveMinimum=0),
+        ]
+        | None
     ) = None
     least_tokens: Count | None = None
     mandatory: bool | None = None
 
-    @model_validator(mode="after")
-    def _one_ceiling(self) -> WrittenBudget:
-        said = [key for key in ("money", "tokens", "requests", "share") if getattr(self, key) is not None]
-        if len(said) != 1:
-            raise ValueError("a budget has one of money, tokens, requests and share")
-        if self.share is not None and (self.per is not None or self.zone is not None):
-            raise ValueError("a share has the window of the budget that it is a part of; leave out per and zone")
-        if self.share is None and self.per is None:
-            raise ValueError("write per: minute, day, month or run")
-        if self.zone is not None and self.per not in ("day", "month"):
-            raise ValueError("a zone tells when a day or a month begins; leave it out here")
-        return self
+
+def misfits(name: str, written: WrittenBudget) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What does not go together in one budget, whole or patch: the path below it and the words."""
+    if not _NAME.fullmatch(name):
+        yield (), "a budget's name has letters, digits, '-', '_', '.' and spaces, at most 100 of them"
+    said = [key for key in CEILINGS if getattr(written, key) is not None]
+    for key in said[1:]:
+        yield (key,), f"a budget has one of money, tokens, requests and share; it has {said[0]} too (null takes one out)"
+    if written.share is not None:
+        for key in ("per", "zone"):
+            if getattr(written, key) is not None:
+                yield (key,), "a share has the window of the budget that it is a part of; leave out per and zone"
+    if written.zone is not None and written.per in ("minute", "run"):
+        yield ("zone",), "a zone tells when a day or a month begins; leave it out here"
+
+
+def missing(written: WrittenBudget) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What a whole budget still needs."""
+    if all(getattr(written, key) is None for key in CEILINGS):
+        yield (), "a budget has one of money, tokens, requests and share; add one"
+    elif written.share is not None:
+        if written.share.of is None or written.share.percent is None:
+            yield ("share",), "a share is a part of another budget; write {of: name, percent: 40%}"
+    elif written.per is None:
+        yield (), "write per: minute, day, month or run"
 
 
 class Budget(Final):
@@ -159,6 +241,8 @@ class Budget(Final):
     least_tokens: int = 256
     """Answers are cut down to what is left, but not below this many tokens."""
     share_of: str | None = None
+    firm: bool = False
+    """Of a rate limit: the user's own, which a vendor's higher one does not raise."""
 
     def __str__(self) -> str:
         amount = f"${self.limit.normalize():f}" if self.unit == "money" else f"{self.limit:f} {self.unit}"
@@ -167,10 +251,11 @@ class Budget(Final):
         return f"{amount} a {self.per}{f' for {whom}' if whom else ''}{each}"
 
 
-def rate_limit(provider: str, unit: str, limit: int, models: Sequence[str] = ()) -> Budget:
+def rate_limit(provider: str, unit: str, limit: int, models: Sequence[str] = (), *, firm: bool = False) -> Budget:
     """So many requests or tokens a minute, for each model family of a provider."""
     scope = {"provider": (provider,), **({"model": tuple(models)} if models else {})}
     id = f"{RATE}{provider}" if unit == "requests" else f"{RATE}{provider}:{unit}"
+    each = ("provider", "family")
     return Budget.model_validate(
-        {"id": id, "unit": unit, "limit": Decimal(limit), "per": "minute", "scope": scope, "each": ("provider", "family")}
+        {"id": id, "unit": unit, "limit": Decimal(limit), "per": "minute", "scope": scope, "each": each, "firm": firm}
     )

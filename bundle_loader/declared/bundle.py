@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -16,7 +16,9 @@ from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import Laid
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference
+from bundle_loader.declared.prices import DeclaredPrice
 from bundle_loader.declared.recipe import Recipe
+from bundle_loader.declared.settings import SettingsFile
 from bundle_loader.declared.tables import ProviderSettings, RouteTest
 from bundle_loader.declared.tree import Mapping as Tree
 from bundle_loader.declared.written import Final
@@ -27,6 +29,15 @@ Preferences = tuple[Preference, ...]
 SELF = "self"
 
 
+class Located(Protocol):
+    """What can say what was written."""
+
+    @property
+    def tree(self) -> Tree:
+        """The located tree, built when asked for."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Contribution:
     """What one layer wrote about one noun, in the order in which layers are laid."""
@@ -35,12 +46,12 @@ class Contribution:
     file: str
     whole: bool
     """True for an agent file, which replaces what lies below it; false for a patch."""
-    locate: Callable[[], Tree]
+    written: Tree | Located
 
     @property
     def tree(self) -> Tree:
         """What was written, with its places; built when asked for."""
-        return self.locate()
+        return self.written if isinstance(self.written, Tree) else self.written.tree
 
 
 class Bundle(Final):
@@ -56,6 +67,8 @@ class Bundle(Final):
     tier_order: tuple[str, ...] = ()
     default: str | None = None
     budgets: dict[str, Budget] = Field(default_factory=dict)
+    prices: tuple[DeclaredPrice, ...] = ()
+    """What models cost, the most specific pattern first."""
     profiles: dict[str, dict[str, Preferences]] = Field(default_factory=dict)
     roles: dict[str, Preferences] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
@@ -81,11 +94,13 @@ class Bundle(Final):
 
     _problems: tuple[Fault, ...] = PrivateAttr(default=())
     _broken: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
+    _flawed: dict[str, Agent] = PrivateAttr(default_factory=dict)
     _broken_recipes: dict[str, tuple[Fault, ...]] = PrivateAttr(default_factory=dict)
     _contributions: dict[str, list[Contribution]] = PrivateAttr(default_factory=dict)
     _context_parts: tuple[ContextPart, ...] = PrivateAttr(default=())
     _header: Tree | None = PrivateAttr(default=None)
     _laid: tuple[Laid, ...] = PrivateAttr(default=())
+    _settings: tuple[SettingsFile, ...] = PrivateAttr(default=())
     _aliases: dict[str, str] | None = PrivateAttr(default=None)
     _hash: str | None = PrivateAttr(default=None)
 
@@ -103,6 +118,11 @@ class Bundle(Final):
         return self._broken
 
     @property
+    def flawed(self) -> Mapping[str, Agent]:
+        """Agents with faults as far as they could be made: never to be run, only to find more faults in."""
+        return self._flawed
+
+    @property
     def header(self) -> Tree | None:
         """The composed headers of its bundle files, with the place of every value."""
         return self._header
@@ -116,6 +136,11 @@ class Bundle(Final):
     def laid(self) -> tuple[Laid, ...]:
         """What each of its layers wrote, in the order in which they were laid."""
         return self._laid
+
+    @property
+    def settings(self) -> tuple[SettingsFile, ...]:
+        """The settings files that were laid over it, least derived first, with the place of every value."""
+        return self._settings
 
     def contributions(self, agent: str) -> tuple[Contribution, ...]:
         """Who wrote what about an agent, or about a hidden one (`bundle:agent`), least derived first."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bundle_loader.declared.preference import WrittenPreferences
-from bundle_loader.declared.tree import core
-from bundle_loader.declared.written import CoreMap, Written, one_or_many, seconds
+from bundle_loader.declared.tree import FALSE_WORDS, TRUE_WORDS, core, says_true
+from bundle_loader.declared.written import CoreMap, Format, Written, one_or_many, seconds
 from bundle_loader.errors import did_you_mean
 
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
@@ -22,6 +22,8 @@ ON_ERROR: Final = {
     "skip-remaining": "skip_remaining",
 }
 """What may be written -> the final word."""
+_YES_OR_NO: Final = (TRUE_WORDS | FALSE_WORDS) - {"0", "1"}
+"""Words for yes and no where a number says how many."""
 
 
 def _quantity(what: str, least: float, *, whole: bool = True, time: bool = False) -> Callable[[Any], Any]:
@@ -62,14 +64,14 @@ def _parallel(value: Any) -> Any:
     """True, false, how many at a time, or the steps of a group."""
     if isinstance(value, (bool, list)) or value is None:
         return value
-    if isinstance(value, str) and value.casefold() in ("true", "false"):
-        return value.casefold() == "true"
+    if isinstance(value, str) and value.lower() in _YES_OR_NO:
+        return says_true(value)
     return _quantity("true, how many at a time, or a list of steps", 1)(value)
 
 
 def _approval(value: Any) -> Any:
     """`true` and a text are short for a mapping."""
-    if isinstance(value, str) and value.casefold() in ("true", "false"):
+    if isinstance(value, str) and value.lower() in _YES_OR_NO:
         return {"required": value}
     return {"prompt": value} if isinstance(value, str) else value
 
@@ -206,7 +208,7 @@ class WrittenStage(Written):
 class WrittenRecipe(Written):
     """Every key that a recipe file may have."""
 
-    format: Annotated[str, Field(pattern=r"^1$")] | None = None
+    format: Format | None = None
     name: str | None = None
     description: str | None = None
     version: str | None = None

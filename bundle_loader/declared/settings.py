@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, WithJsonSchema, model_validator
 
 from bundle_loader.declared.budget import WrittenBudget
+from bundle_loader.declared.finish_budgets import misfitting
 from bundle_loader.declared.frontmatter import Document
 from bundle_loader.declared.layer import Layer
+from bundle_loader.declared.mended import Path, mended
 from bundle_loader.declared.preference import WrittenPreferences
-from bundle_loader.declared.tables import Cell, WrittenProvider
+from bundle_loader.declared.prices import WrittenPrice
+from bundle_loader.declared.tables import TRUSTED_ONLY, Cell, WrittenProvider
 from bundle_loader.declared.tree import Mapping, position
-from bundle_loader.declared.written import CoreMap, Written, check, one_or_many
+from bundle_loader.declared.written import CoreMap, Format, Words, Written, check, one_or_many
 from bundle_loader.errors import Fault
 
 Origin: TypeAlias = Literal["organisation", "project", "user"]
 """Least derived first: what stands later overrides."""
 
-LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets")
+LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets", "prices")
 """Keys that are laid over the bundle's own, as one more layer."""
 
+_WHOLE = WithJsonSchema({"type": "string", "pattern": r"^(/|~|.:[\\/])"})
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 
 
@@ -31,7 +36,7 @@ class WrittenPin(Written):
 
     tier: str | None = None
     provider_preferences: WrittenPreferences | None = None
-    model_role: Texts | None = None
+    model_role: Words | None = None
     mandatory: bool | None = None
 
     @model_validator(mode="after")
@@ -45,7 +50,7 @@ class WrittenPin(Written):
 class WrittenTrust(Written):
     """What a user trusts beyond his own settings."""
 
-    folders: Texts | None = None
+    folders: Annotated[list[Annotated[str, _WHOLE]], BeforeValidator(one_or_many)] | None = None
 
     @model_validator(mode="after")
     def _whole_paths(self) -> WrittenTrust:
@@ -57,16 +62,17 @@ class WrittenTrust(Written):
 class WrittenSettings(Written):
     """Every key that a settings file may have."""
 
-    format: Annotated[str, Field(pattern=r"^1$")] | None = None
+    format: Format | None = None
     bundle: str | None = None
     default: str | None = None
     tiers: dict[str, WrittenPreferences | None] | None = None
     tier_order: Texts | None = None
     profiles: dict[str, dict[str, Cell | None] | None] | None = None
-    provider_order: Texts | None = None
+    provider_order: Words | None = None
     agents: dict[str, WrittenPin | None] | None = None
     providers: dict[str, WrittenProvider | None] | None = None
     budgets: dict[str, WrittenBudget | None] | None = None
+    prices: dict[str, WrittenPrice | None] | None = None
     vars: CoreMap | None = None
     trust: WrittenTrust | None = None
 
@@ -84,6 +90,8 @@ class SettingsFile:
     """Where the file lies; relative paths of it begin there."""
     trusted: bool = True
     """False for a project that the user's settings do not name."""
+    lost: frozenset[Path] = frozenset()
+    """Keys that were taken out for a fault."""
 
     @property
     def layer(self) -> Layer:
@@ -98,18 +106,30 @@ class SettingsFile:
         return f"{'.'.join(path)} in the {self.origin}'s settings ({self.file}:{line})"
 
 
+def trusting(settings: Sequence[SettingsFile]) -> str:
+    """What is said of a key that a bundle may not have because only a project that is not trusted chose it."""
+    folder = next((file.folder for file in reversed(settings) if file.origin == "project" and not file.trusted), "")
+    only = "is not taken from a bundle that only a project's settings chose"
+    return f"{only}; {_remedy(folder)}, or name the bundle yourself; it is left out"
+
+
+def _remedy(folder: str) -> str:
+    return f"if you trust it, write 'trust: {{folders: [{PurePath(folder).parent}]}}' in your own settings"
+
+
 def read_settings(document: Document, origin: Origin, *, trusted: bool = True, folder: str = "") -> SettingsFile:
     """A settings file checked, with every fault at its place. What it may not say is left out, with a warning.
 
     `trusted` is false for a project that the user's settings do not name: it may not say where providers listen, since a
-    cloned repository could have a key sent to a server of its own.
+    cloned repository could have a key sent to a server of its own. Nor what models cost: a price of 0 would undo a budget.
     """
     tree = document.header
     faults = list(document.faults)
     refused = []
-    if origin == "project" and not trusted and "providers" in tree.entries:
-        remedy = f"if you trust it, write 'trust: {{folders: [{PurePath(folder).parent}]}}' in your own settings"
-        refused.append(("providers", f"a project's settings may not say where providers listen; {remedy}"))
+    remedy = _remedy(folder)
+    for key, said in TRUSTED_ONLY.items():
+        if origin == "project" and not trusted and key in tree.entries:
+            refused.append((key, f"a project's settings may not say {said}; {remedy}"))
     if origin != "user" and "trust" in tree.entries:
         refused.append(("trust", "trust is the user's own to give"))
     for key, message in refused:
@@ -119,4 +139,10 @@ def read_settings(document: Document, origin: Origin, *, trusted: bool = True, f
         entries = {key: node for key, node in tree.entries.items() if key not in gone}
         tree = Mapping(entries, tree.keys, tree.file, tree.line, tree.column)
     written, found = check(WrittenSettings, tree)
-    return SettingsFile(origin, document.file, tree, written or WrittenSettings(), (*faults, *found), folder, trusted)
+    lost: frozenset[Path] = frozenset()
+    if written is None:
+        rest = mended(WrittenSettings, tree)
+        written, tree, lost = rest.written, rest.tree, rest.lost
+        found += rest.faults
+    found += misfitting(written.budgets, tree)
+    return SettingsFile(origin, document.file, tree, written, (*faults, *found), folder, trusted, lost)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
+from typing import Final as Final_
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, WithJsonSchema, field_validator
 
 from bundle_loader.declared.budget import Count, WrittenBudget
 from bundle_loader.declared.preference import Preference, WrittenPreferences
+from bundle_loader.declared.prices import WrittenPrice
 from bundle_loader.declared.tree import core
-from bundle_loader.declared.written import CoreMap, Final, Written, one_or_many
+from bundle_loader.declared.written import CoreMap, Final, Format, Written, one_or_many
 
 
 def _tier_as_list(value: Any) -> Any:
@@ -24,6 +28,7 @@ def _map_or_text(value: Any) -> Any:
     raise ValueError("write 'key: value' lines, or the name of a policy")
 
 
+_POLICY_READ = {"anyOf": [{"type": "object"}, {"type": "string"}, {"type": "null"}]}
 Cell = Annotated[WrittenPreferences, BeforeValidator(_tier_as_list)]
 Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
@@ -42,14 +47,16 @@ class WrittenProvider(Written):
     """What a bundle says of a provider: where it listens, and which kind of provider an id of its own is."""
 
     kind: str | None = None
-    base_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    key_variable: str | None = None
+    base_url: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^https?://[^/@]*(/|$)"})] | None = None
+    key_variable: Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^{_VARIABLE.pattern}$"})] | None = None
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
 
     @field_validator("base_url")
     @classmethod
-    def _without_a_password(cls, value: str | None) -> str | None:
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("write an address that begins with http:// or https://")
         if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
             raise ValueError("an address holds no user name or password; leave out what stands before the '@'")
         return value
@@ -98,7 +105,7 @@ class WrittenRouteTest(Written):
 class WrittenBundle(Written):
     """Every key that a bundle file may have. Agents are checked one by one, as patches."""
 
-    format: Annotated[str, Field(pattern=r"^1$")] | None = None
+    format: Format | None = None
     bundle: WrittenIdentity | None = None
     includes: Texts | None = None
     agents: dict[str, Any] | None = None
@@ -112,11 +119,15 @@ class WrittenBundle(Written):
     context: WrittenInclude | None = None
     recipes: WrittenInclude | None = None
     tasks: CoreMap | None = None
-    policy: Annotated[Any, BeforeValidator(_map_or_text), WithJsonSchema({"type": ["object", "string"]})] = None
+    policy: Annotated[Any, BeforeValidator(_map_or_text), WithJsonSchema(_POLICY_READ)] = None
     budgets: dict[str, WrittenBudget | None] | None = None
+    prices: dict[str, WrittenPrice | None] | None = None
     mcp_servers: CoreMap | None = None
     tests: list[WrittenRouteTest] | None = None
 
+
+TRUSTED_ONLY: Final_[Mapping[str, str]] = MappingProxyType({"providers": "where providers listen", "prices": "what models cost"})
+"""Keys of the root bundle and of trusted settings alone, and what they say."""
 
 NOT_IN_FORCE = ("tasks", "policy", "mcp_servers", "recipes")
 """Keys that are read and kept but that nothing acts on."""

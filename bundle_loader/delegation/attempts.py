@@ -24,6 +24,8 @@ class Try:
     candidate: Candidate
     remaining: tuple[Candidate, ...]
     wait: float = 0.0
+    again: bool = False
+    """True where a budget or its vendor kept it from answering before, and it was only waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,57 +101,79 @@ def attempts(
     continue_broken: bool = False,
     content_fallback: Callable[[], tuple[Candidate, ...]] = lambda: (),
     emergency: Callable[[str], tuple[Candidate, ...]] = lambda tier: (),
+    over: str | None = None,
 ) -> Flow:
     """The flow over `candidates`, first to last.
 
     `content_fallback` is asked once, when a safety system refuses, and is then the whole chain; `continue_broken` lets a
     turn that broke after text was shown start anew on the next candidate. A candidate that a budget holds back is waited
-    for once nothing else is left; before that `emergency` is asked once, for the tier that the budget names.
+    for once nothing else is left; before that `emergency` is asked once, for the tier that the budget names. `over` is such
+    a tier where a budget kept models from being candidates at all.
     """
-    queue = list(candidates)
-    skipped: list[tuple[Candidate, str]] = []
-    tried: list[Candidate] = []
-    waits = 0
-    wait: float | None = None
-    asked = False
+    chain = _Chain(candidates)
     held = _Held()
-    helped = False
-    while queue:
-        candidate = queue.pop(0)
-        if wait is None and any(_same(candidate, other) for other in tried):
-            skipped.append((candidate, "it was tried already"))
-            continue
-        tried.append(candidate)
-        answer = yield Try(candidate, tuple(queue), wait or 0.0)
-        wait = None
+    waits, wait, again = 0, 0.0, False
+    asked = helped = False
+    held.tier = over
+    candidate = chain.next()
+    if candidate is None and over is not None:
+        helped = True
+        chain.queue = list(emergency(over))
+        candidate = chain.next()
+    while candidate is not None:
+        answer = yield Try(candidate, tuple(chain.queue), wait, again)
+        wait, again = 0.0, False
         if isinstance(answer, Answered):
-            return Verdict(End.ANSWERED, tuple(skipped))
+            return Verdict(End.ANSWERED, tuple(chain.skipped))
         failure = answer.failure
         if answer.left <= 0:
-            return Verdict(End.LATE, tuple(skipped))
+            return Verdict(End.LATE, tuple(chain.skipped))
         if answer.shown and not continue_broken:
-            return Verdict(End.BROKEN, tuple(skipped))
+            return Verdict(End.BROKEN, tuple(chain.skipped))
         if failure.kind is FailureKind.WRONG_REQUEST:
-            return Verdict(End.STOPPED, tuple(skipped))
+            return Verdict(End.STOPPED, tuple(chain.skipped))
         if failure.kind is FailureKind.CONTENT_REFUSED:
-            queue = queue if asked else list(content_fallback())
+            chain.queue = chain.queue if asked else list(content_fallback())
             asked = True
-            if not queue:
-                return Verdict(End.STOPPED, tuple(skipped))
+            candidate = chain.next()
+            if candidate is None:
+                return Verdict(End.STOPPED, tuple(chain.skipped))
             continue
         held.note(candidate, failure, answer.left)
-        queue = _after(candidate, failure, queue, skipped)
-        if not queue and held.tier is not None and not helped:
+        chain.queue = _after(candidate, failure, chain.queue, chain.skipped)
+        last, candidate = candidate, chain.next()
+        if candidate is None and held.tier is not None and not helped:
             helped = True
-            queue = list(emergency(held.tier))
-        again = held.soonest(answer.left)
-        if not queue and again is not None:
-            queue, wait = [again[0]], again[1]
-        elif not queue and _worth_waiting(failure, answer.left) and waits < MOST_WAITS:
-            waits += 1
-            wait = failure.retry_after or 0.0
-            queue = [candidate]
-    return Verdict(End.ALL_FAILED, tuple(skipped))
+            chain.queue = list(emergency(held.tier))
+            candidate = chain.next()
+        if candidate is None:
+            soonest = held.soonest(answer.left)
+            if soonest is not None:
+                candidate, wait = soonest
+            elif _worth_waiting(failure, answer.left) and waits < MOST_WAITS:
+                waits += 1
+                candidate, wait = last, failure.retry_after or 0.0
+            again = candidate is not None
+    return Verdict(End.ALL_FAILED, tuple(chain.skipped))
+
+
+class _Chain:
+    """Candidates still to be tried, each once."""
+
+    def __init__(self, candidates: tuple[Candidate, ...]) -> None:
+        self.queue = list(candidates)
+        self.skipped: list[tuple[Candidate, str]] = []
+        self._tried: list[Candidate] = []
+
+    def next(self) -> Candidate | None:
+        """The next that was not tried yet."""
+        while self.queue:
+            candidate = self.queue.pop(0)
+            if not any(_same(candidate, other) for other in self._tried):
+                self._tried.append(candidate)
+                return candidate
+            self.skipped.append((candidate, "it was tried already"))
+        return None
 
 
 def _same(one: Candidate, other: Candidate) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from bundle_loader.delegation.attempts import End, Verdict
 from bundle_loader.errors import (
@@ -27,9 +28,19 @@ NO_KEY: Final = "no key: "
 
 
 def defeat(
-    agent: str, verdict: Verdict, failure: ProviderFailure, *, partial: str, timeout: float, reasons: dict[str, Any]
+    agent: str,
+    verdict: Verdict,
+    failure: ProviderFailure,
+    *,
+    first: OverBudget | None,
+    partial: str,
+    timeout: float,
+    reasons: dict[str, Any],
 ) -> NoAnswer:
-    """The error for the end of the flow. `reasons` are every attempt and every rejection, `partial` is what was shown."""
+    """The error for the end of the flow. `reasons` are every attempt and every rejection, `partial` is what was shown.
+
+    `first` is what a budget said of the first candidate that it refused.
+    """
     if verdict.end is End.BROKEN:
         return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=partial, **reasons)
     if verdict.end is End.STOPPED:
@@ -37,16 +48,26 @@ def defeat(
     if verdict.end is End.LATE:
         return DeadlineExceeded(f"agent '{agent}': no answer within {timeout:g} s", **reasons)
     if isinstance(failure, OverBudget) and all(one.kind == FailureKind.OVER_BUDGET for one in reasons["attempts"]):
-        return _refused(agent, failure, reasons)
+        return _refused(agent, first or failure, reasons)
     return AllFailed(f"agent '{agent}': every candidate failed", **reasons)
 
 
-def no_candidate(agent: str, route: Route) -> NoCandidate:
+def no_candidate(agent: str, route: Route) -> NoAnswer:
     """The error for a route without candidates, with what would help."""
     message = f"agent '{agent}': none of its preferences can be met (decided by {route.decided_by}: {route.decision})"
     said = [rejection.reason for rejection in route.rejections]
     if said and all(reason.startswith(FORBIDDEN) for reason in said):
         return Forbidden(f"{message}; {said[0].removeprefix(FORBIDDEN)}", rejections=route.rejections)
+    if route.barred:  # it is the last gate: but for it, these models would have been tried
+        bar = route.barred[0]
+        return BudgetRefused(
+            f"agent '{agent}': no budget is left for it: {bar.reason}",
+            budget=bar.budget,
+            left=bar.left,
+            renews=bar.renews,
+            zone=bar.zone,
+            rejections=route.rejections,
+        )
     if any(reason.startswith(NO_KEY) for reason in said):
         message += "; set one of the keys below, or try it without any: --simulate, Host(simulate=True)"
     return NoCandidate(message, rejections=route.rejections)
@@ -55,11 +76,23 @@ def no_candidate(agent: str, route: Route) -> NoCandidate:
 def _refused(agent: str, failure: OverBudget, reasons: dict[str, Any]) -> NoAnswer:
     """The error for work that only budgets stand against."""
     if failure.own_limit:
-        return LimitReached(f"agent '{agent}': {failure.message}", **reasons)
-    when = f"; it renews at {_moment(failure.renews)}" if failure.renews is not None else ""
-    message = f"agent '{agent}': no budget is left for it: {failure.message}{when}"
-    return BudgetRefused(message, budget=failure.budget, left=failure.left, renews=failure.renews, **reasons)
+        return LimitReached(f"agent '{agent}': {failure.message}", limit="max_cost", **reasons)
+    return BudgetRefused(
+        f"agent '{agent}': no budget is left for it: {failure.message}{_when(failure)}",
+        budget=failure.budget,
+        left=failure.left,
+        needed=failure.needed,
+        renews=failure.renews,
+        zone=failure.zone,
+        **reasons,
+    )
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def _when(failure: OverBudget) -> str:
+    """When it is worth asking again."""
+    if failure.left is None or failure.held:
+        return ""
+    if failure.renews is None:
+        return "" if failure.retry_after is None else f"; enough of it is free again in {failure.retry_after:.0f} s"
+    at = datetime.fromtimestamp(failure.renews, UTC).astimezone(ZoneInfo(failure.zone))
+    return f"; it renews at {at:%Y-%m-%d %H:%M} {failure.zone}"

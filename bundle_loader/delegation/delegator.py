@@ -28,12 +28,13 @@ from bundle_loader.messages import Message
 from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.offer import Offers
+from bundle_loader.routing.price import Price
 from bundle_loader.routing.request import Request, make_request
 from bundle_loader.routing.resolve import Resolver, not_mounted
-from bundle_loader.routing.route import route_selection
+from bundle_loader.routing.route import route_selection, still_open
 from bundle_loader.routing.select import Selection, mandated, select
+from bundle_loader.routing.standing import Standing
 
-DEADLINE: Final = 300.0
 SMALL_PROMPT: Final = 64 * 1024
 """Bytes up to which a prompt is taken to fit every window."""
 MOST_BYTES_PER_TOKEN: Final = 16
@@ -93,17 +94,20 @@ class Delegator:
     async def route(self, agent: str, **choice: Any) -> Route:
         """The route of an agent for a caller's choice (see `make_request`)."""
         request = make_request(self.bundle.agent(agent), **choice)
-        return await self._routed(request)
+        return await self._routed(request, await self.books.standing())
 
-    async def _routed(self, request: Request) -> Route:
+    async def _routed(self, request: Request, standing: Standing) -> Route:
         if request.provider is not None and not self.catalogues.mounts(request.provider):
             raise RequestError(not_mounted(request.provider, self.catalogues.ids, self.catalogues.aliases))
         selection = select(self.bundle, request, dict(self.catalogues.aliases))
-        return await self._resolved(selection, mandated(self.bundle, request))
+        return await self._resolved(selection, mandated(self.bundle, request), standing)
 
-    async def _resolved(self, selection: Selection, request: Request) -> Route:
+    async def _resolved(self, selection: Selection, request: Request, standing: Standing) -> Route:
         offers = await self.catalogues.offers(preference.provider for preference in selection.preferences)
-        return route_selection(selection, request, offers, self.resolver)
+        return route_selection(selection, request, offers, self.resolver, standing, self._price_of)
+
+    def _price_of(self, candidate: Candidate) -> Price | None:
+        return self.books.price(candidate, None).price
 
     async def delegate(self, agent: str, work: Work, **choice: Any) -> DelegationResult:
         """The answer. Raises NoAnswer's kinds with every reason, DeclarationError and RequestError."""
@@ -134,8 +138,8 @@ class Delegator:
         instruction = self._instruction(agent_name, agent, work.vars)
         messages = opening(work.messages, work.text)
         floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
-        request = make_request(agent, tools=bool(tools.specs), input_floor=floor, **choice)
-        timeout = work.timeout or agent.limits.timeout or DEADLINE
+        request = make_request(agent, tools=bool(tools.specs), input_floor=floor, tags=work.tags, deadline=work.timeout, **choice)
+        timeout = request.deadline
         route, spare = await self._routes_within(timeout, request, None if choice or floor else (agent_name, request.tools))
         limits = first_limits(timeout, IDLE, work.max_turns or agent.limits.max_turns or MAX_TURNS)
         own = uuid.uuid4().hex
@@ -181,18 +185,24 @@ class Delegator:
     async def _routes_within(self, timeout: float, request: Request, key: tuple[str, bool] | None) -> tuple[Route, Spare]:
         """The route, and the candidates beside it. Raises DeadlineExceeded.
 
-        With a `key` the last route under it serves on, unless a list of models has changed or is due to be asked for.
+        With a `key` the last route under it serves on, unless a list of models has changed or is due to be asked for, or a
+        budget now stands against one of its candidates.
         """
+        standing = await self.books.standing()
         kept = self._routes.get(key) if key is not None else None
-        if kept is not None and self.catalogues.current(kept.providers) is kept.offers:
+        if (
+            kept is not None
+            and self.catalogues.current(kept.providers) is kept.offers
+            and still_open(kept.route, request, standing, self._price_of)
+        ):
             return kept.route, kept.spare
         try:
             async with asyncio.timeout(timeout):
-                route, spare = await self._routed(request), await self._spare(request)
+                route, spare = await self._routed(request, standing), await self._spare(request, standing)
         except TimeoutError:
             message = f"agent '{request.agent.name}': no answer within {timeout:g} s; lists of models were still awaited"
             raise DeadlineExceeded(message) from None
-        if key is not None:
+        if key is not None and not route.barred:
             providers = {candidate.provider for candidate in route.candidates}
             providers |= {rejection.provider for rejection in route.rejections}
             providers |= {preference.provider for preference in request.agent.content_fallback}
@@ -202,22 +212,30 @@ class Delegator:
                 self._routes[key] = _Kept(frozenset(providers), offers, route, spare)
         return route, spare
 
-    async def _spare(self, request: Request) -> Spare:
+    async def _spare(self, request: Request, standing: Standing) -> Spare:
         agent = request.agent
-        tiers = {budget.emergency for budget in self.books.budgets.declared if budget.emergency}
+        # nothing takes the place of the caller's own list in silence: that is refused with every reason
+        own = request.preferences is not None
+        tiers = {budget.emergency for budget in self.books.budgets.declared if budget.emergency and not own}
         if not agent.content_fallback and not tiers:
             return Spare()
         local = tuple(Preference(provider=id, model="*") for id in self.books.local)
-        here = await self._listed(local, replace(request, local_only=True), "emergency") if tiers else ()
-        emergency = {tier: (*await self._listed(self.bundle.tier(tier), request, "emergency"), *here) for tier in tiers}
-        return Spare(await self._listed(agent.content_fallback, request, "content_fallback"), emergency)
+        here = await self._listed(local, replace(request, local_only=True), "emergency", standing) if tiers else ()
+        emergency = {tier: (*await self._listed(self.bundle.tier(tier), request, "emergency", standing), *here) for tier in tiers}
+        return Spare(await self._listed(agent.content_fallback, request, "content_fallback", standing), emergency)
 
-    async def _listed(self, preferences: tuple[Preference, ...], request: Request, why: str) -> tuple[Candidate, ...]:
+    async def _listed(
+        self, preferences: tuple[Preference, ...], request: Request, why: str, standing: Standing
+    ) -> tuple[Candidate, ...]:
         """The candidates of a list that is used beside the route; every gate holds for them too."""
+        if request.provider is not None:
+            aliases = self.catalogues.aliases
+            wanted = aliases.get(request.provider, request.provider)
+            preferences = tuple(item for item in preferences if aliases.get(item.provider, item.provider) == wanted)
         if not preferences:
             return ()
         selection = Selection(preferences, select(self.bundle, request).decided_by, why)
-        return (await self._resolved(selection, mandated(self.bundle, request))).candidates
+        return (await self._resolved(selection, mandated(self.bundle, request), standing)).candidates
 
     def _instruction(self, name: str, agent: Agent, given: Mapping[str, Any]) -> str:
         """The agent's text, rendered; kept for a minute where the caller adds no variables."""

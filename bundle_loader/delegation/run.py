@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
 
 from bundle_loader.delegation.attempts import Answered, Failed, Try, Verdict, attempts
 from bundle_loader.delegation.context import DelegationContext, SpawnLimits
 from bundle_loader.delegation.defeat import defeat, no_candidate
+from bundle_loader.delegation.progress import Progress
 from bundle_loader.delegation.result import Attempt, DelegationResult, DoneEvent, StreamEvent
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.tools import ToolBox
@@ -25,13 +26,14 @@ from bundle_loader.errors import (
     OverBudget,
     ProviderFailure,
 )
-from bundle_loader.events import BudgetEvent, FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
+from bundle_loader.events import FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
 from bundle_loader.ledger.budgets import Budgets
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import CallScope, LedgerMeter, Priced
+from bundle_loader.ledger.meter import CallScope, LedgerMeter
+from bundle_loader.ledger.prices import Priced
 from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, Outcome
-from bundle_loader.messages import Message, Usage
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
+from bundle_loader.routing.standing import Standing
 
 LEAST_SHARE: Final = 15.0
 """Seconds that a candidate has at least for its first token."""
@@ -64,24 +66,9 @@ class Books(Protocol):
         """The price of a candidate, or of the model that answered, and who says so."""
         ...
 
-
-@dataclass(slots=True)
-class _State:
-    """What a run has gathered so far."""
-
-    history: list[Message]
-    attempts: list[Attempt]
-    notes: list[str]
-    usage: Usage
-    cost: Decimal | None
-    turns: int = 0
-    simulated: bool = False
-    """Of the candidate that was tried last."""
-    shown: str = ""
-    """Text of the current turn that the caller has seen."""
-    outcome: OutcomeEvent | None = None
-    refused: dict[tuple[str, str], Rejection] = field(default_factory=dict)
-    """Provider and model -> why a budget did not let it be asked; the latest reason."""
+    async def standing(self) -> Standing:
+        """What the ledger knows of budgets now, a second old at most."""
+        ...
 
 
 class Run:
@@ -108,10 +95,14 @@ class Run:
         self.books = books
         self.end = end
         """The deadline in the event loop's time; it counts from before the route was made."""
+        self.state = Progress(list(base.messages), list(notes))
         self.flow = attempts(
-            route.candidates, continue_broken=continue_broken, content_fallback=content_fallback, emergency=emergency
+            route.candidates,
+            continue_broken=continue_broken,
+            content_fallback=content_fallback,
+            emergency=partial(self.state.emergency, emergency),
+            over=next((bar.emergency for bar in route.barred if bar.emergency), None),
         )
-        self.state = _State(list(base.messages), [], list(notes), Usage(), Decimal(0))
         self.started = 0.0
         self.began = 0.0
 
@@ -119,8 +110,6 @@ class Run:
         """Everything that happens, last a `DoneEvent`. With `show`, text is yielded as it comes. Raises NoAnswer's kinds."""
         self.started, self.began = self.books.clock(), perf_counter()
         try:
-            if not self.route.candidates:
-                raise no_candidate(self.base.agent, self.route)
             async with aclosing(self._drive(self.end, show)) as events:
                 async for event in events:
                     yield event
@@ -128,24 +117,24 @@ class Run:
         except (asyncio.CancelledError, GeneratorExit) as error:
             self._record("cancelled", type(error).__name__, None)
             raise
-        except (NoCandidate, BudgetRefused) as error:
-            self._record("refused", str(error).partition("\n")[0], None)
-            raise
         except BaseException as error:
-            self._record("failed", str(error).partition("\n")[0], None)
+            refused = isinstance(error, (NoCandidate, BudgetRefused)) or getattr(error, "limit", "") == "max_cost"
+            self._record("refused" if refused else "failed", str(error).partition("\n")[0], None)
             raise
         self._record("answered", None, result)
         yield DoneEvent(result)
 
     async def _drive(self, end: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
         loop = asyncio.get_running_loop()
-        step: Try = next(self.flow)
+        step = next(self.flow, None)
+        if step is None:
+            raise no_candidate(self.base.agent, self.route)
         while True:
             if step.wait:
                 await asyncio.sleep(step.wait)
             candidate = step.candidate
             number = len(self.state.attempts) + 1
-            if (candidate.provider, candidate.model) not in self.state.refused:  # else it is only asked for again
+            if not step.again:
                 yield StatusEvent(candidate.provider, candidate.model, number)
             failure: ProviderFailure | None = None
             try:
@@ -154,8 +143,14 @@ class Run:
                         yield event
             except ProviderFailure as error:
                 failure = error
-            except (LimitReached, DeadlineExceeded) as error:
-                raise type(error)(str(error), **self._reasons()) from None
+            except LimitReached as error:
+                raise LimitReached(str(error), limit=error.limit, **self._reasons()) from None
+            except DeadlineExceeded as error:
+                raise DeadlineExceeded(str(error), **self._reasons()) from None
+            if isinstance(failure, OverBudget) and failure.held:
+                self.state.held_back(failure)
+            for event in self.state.news():
+                yield event
             answer = Failed(failure, bool(self.state.shown), end - loop.time()) if failure else Answered()
             try:
                 step = self.flow.send(answer)
@@ -165,6 +160,7 @@ class Run:
                         self.base.agent,
                         stop.value,
                         failure,
+                        first=next(iter(self.state.over.values()), None),
                         partial=self.state.shown,
                         timeout=self.base.limits.timeout,
                         reasons=self._reasons(stop.value),
@@ -172,7 +168,11 @@ class Run:
                 return
             assert failure is not None
             after = step.candidate
-            if after is not candidate and not step.wait:  # else it is only waited for
+            if step.again and isinstance(failure, OverBudget):
+                self.state.held_back(self.state.over.get((after.provider, after.model), failure))
+            for event in self.state.news():
+                yield event
+            if not step.again:
                 yield FallbackEvent(candidate.provider, candidate.model, after.provider, after.model, str(failure))
 
     async def _attempt(self, step: Try, number: int, left: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
@@ -190,15 +190,16 @@ class Run:
             spawned = self.spawner.spawn(self._context(step, left), meter, self.tools)
             try:
                 async for event in spawned:
-                    for note in self._heard(meter):
-                        yield note
+                    state.hear(meter.notes)
+                    for said in state.news():
+                        yield said
                     if isinstance(event, TextEvent):
                         if show:
                             state.shown += event.text
                             yield event
                         continue
                     if isinstance(event, TurnEvent):
-                        self._turn(event)
+                        state.turn(event, meter.lowered)
                     elif isinstance(event, OutcomeEvent):
                         state.outcome = event
                         outcome = "answered"
@@ -217,9 +218,11 @@ class Run:
             reason = str(error)
             raise
         finally:
-            list(self._heard(meter))
+            state.hear(meter.notes)
             key = candidate.provider, candidate.model
             state.refused.pop(key, None)
+            if isinstance(failure, OverBudget):
+                state.over[key] = failure
             if isinstance(failure, OverBudget) and not meter.calls:
                 state.refused[key] = Rejection(*key, failure.message, candidate.preference)
             else:
@@ -227,13 +230,6 @@ class Run:
                 latency = perf_counter() - began
                 attempt = Attempt(number, *key, outcome, kind, reason, meter.usage, meter.cost, latency)
                 self._keep(attempt, meter.scope.attempt, candidate.preference.model, started)
-
-    def _heard(self, meter: LedgerMeter) -> Iterator[BudgetEvent]:
-        """What budgets said since the last time; it is kept for the result too."""
-        for note in meter.notes:
-            if note not in self.state.notes:
-                self.state.notes.append(note)
-                yield BudgetEvent(note)
 
     def _context(self, step: Try, left: float) -> DelegationContext:
         """What the spawner is handed for this try."""
@@ -270,13 +266,6 @@ class Run:
                 reason=attempt.reason,
             )
         )
-
-    def _turn(self, event: TurnEvent) -> None:
-        state = self.state
-        state.history += event.added
-        state.turns += 1
-        state.shown = ""
-        state.notes += [note for note in event.turn.notes if note not in state.notes]
 
     def _result(self) -> DelegationResult:
         state, last = self.state, self.state.attempts[-1]

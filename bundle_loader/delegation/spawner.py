@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from bundle_loader.delegation.context import DelegationContext, SpawnLimits, output_bound
-from bundle_loader.delegation.conversation import prompt_bytes
+from bundle_loader.delegation.conversation import prompt_bound, prompt_bytes
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import DeadlineExceeded, LimitReached, ProviderFailure
 from bundle_loader.events import Event, OutcomeEvent, TextEvent, ToolEvent, TurnEvent
@@ -89,9 +89,10 @@ def _request(
 
 
 def _estimate(candidate: Candidate, context: DelegationContext, history: Sequence[Message], meter: Meter) -> CallEstimate:
-    bound, most = prompt_bytes(context.instruction, history, context.tools), output_bound(candidate)
+    said, most = prompt_bytes(context.instruction, history, context.tools), output_bound(candidate)
+    bound = prompt_bound(context.instruction, history, context.tools, context.config)
     price = meter.price(candidate)
-    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None)
+    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said)
 
 
 async def _run_tools(tools: ToolBox, turn: Turn, context: DelegationContext, end: float) -> list[ToolResult]:

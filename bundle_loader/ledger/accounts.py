@@ -1,43 +1,19 @@
-"""Which accounts a call is charged to, and how much it may take: budgets, windows and scopes. No clock, no database."""
+"""How much a call may take of the accounts that it is charged to, and over which window. No clock, no database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from bundle_loader.declared.budget import Budget
-from bundle_loader.ledger.records import PICO
-from bundle_loader.routing.price import MILLION, Price, dearest
+from bundle_loader.routing.charged import PICO, CallFacts, account_of, unit_limit
+from bundle_loader.routing.price import MILLION, Price
 
 MINUTE: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class CallFacts:
-    """Everything that a scope can tell calls apart by."""
-
-    provider: str
-    model: str
-    family: str
-    agent: str
-    tree: str
-    """The id of the delegation that everything began with."""
-    profile: str | None = None
-    stage: str | None = None
-    role: str | None = None
-    tier: str | None = None
-    tag: tuple[str, ...] = ()
-
-    def values(self, aspect: str) -> tuple[str, ...]:
-        """What the call is under one aspect; only tags can be several."""
-        value = getattr(self, aspect)
-        return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +42,6 @@ class Hold:
     limit: int
 
 
-def applies(budget: Budget, facts: CallFacts) -> bool:
-    """Whether a call is in the budget's scope."""
-    for aspect, patterns in budget.scope.items():
-        values = facts.values(aspect)
-        if not any(fnmatchcase(value.lower(), pattern.lower()) for value in values for pattern in patterns):
-            return False
-    return True
-
-
-def account_of(budget: Budget, facts: CallFacts) -> str:
-    """The account's key: the budget's id, and the values of each aspect that it is kept apart by."""
-    parts = [budget.id]
-    parts += [f"{aspect}={','.join(facts.values(aspect)) or '-'}" for aspect in budget.each]
-    if budget.per == "run" and "tree" not in budget.each:
-        parts.append(f"tree={facts.tree}")
-    return "|".join(parts)
-
-
 def window_of(budget: Budget, now: float) -> Window:
     """The window of a budget at `now`.
 
@@ -110,11 +68,6 @@ def _civil(per: str, zone: str, moment: int) -> Window:
     return Window(began, began, after.replace(tzinfo=local.tzinfo).timestamp())
 
 
-def unit_limit(budget: Budget) -> int:
-    """The ceiling in whole units."""
-    return int(budget.limit * PICO) if budget.unit == "money" else int(budget.limit)
-
-
 def hold_of(budget: Budget, facts: CallFacts, now: float, input_bound: int, price: Price | None) -> Hold:
     """The worst case of a call for one budget. A price of None stands for one that the budget itself states."""
     fixed, per_token = 1, 0
@@ -127,15 +80,9 @@ def hold_of(budget: Budget, facts: CallFacts, now: float, input_bound: int, pric
 
 def worst(price: Price, input_bound: int) -> tuple[int, int]:
     """Picodollars for the input of a request, and for each token of its output, at most."""
-    reading = max(dearest(price.input), dearest(price.cache_write) if price.cache_write else Decimal(0))
-    fixed = (input_bound * reading / MILLION + price.request) * PICO
-    return _up(fixed), _up(dearest(price.output) / MILLION * PICO)
+    fixed = (input_bound * price.worst_input / MILLION + price.request) * PICO
+    return _up(fixed), _up(price.worst_output / MILLION * PICO)
 
 
 def _up(amount: Decimal) -> int:
     return int(amount.to_integral_value(ROUND_CEILING))
-
-
-def applying(budgets: Sequence[Budget], facts: CallFacts) -> tuple[Budget, ...]:
-    """The budgets in whose scope a call is."""
-    return tuple(budget for budget in budgets if applies(budget, facts))

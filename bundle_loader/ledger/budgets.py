@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
 from bundle_loader.declared.budget import RATE, Budget, rate_limit
-from bundle_loader.ledger.accounts import CallFacts, Hold, Window, applying, hold_of
+from bundle_loader.ledger.accounts import Hold, Window, hold_of
 from bundle_loader.ledger.operations import Refused
-from bundle_loader.ledger.records import PICO
+from bundle_loader.routing.charged import CallFacts, account_of, apart, applying
 from bundle_loader.routing.price import Price
 
 CAP: Final = "cap|"
@@ -61,14 +61,28 @@ class Budgets:
         return next((budget for budget in self.all if budget.id == id), None)
 
     def learn(self, provider: str, family: str, unit: str, limit: int) -> None:
-        """Take a vendor's word for how much it allows a minute; it wins over what the table says."""
+        """Take a vendor's word for how much it allows a minute; it wins over what the table says. Nonsense is left out."""
+        if limit < 1:
+            return
         if self._learnt.get((provider, family, unit)) != limit:
             self._learnt[(provider, family, unit)] = limit
             self._applying.clear()
 
+    def as_stated(self, budget: Budget, account: str) -> Budget:
+        """A budget as the vendor's word has changed it for one of its accounts."""
+        if budget.id.startswith(RATE):
+            for (provider, family, unit), limit in list(self._learnt.items()):  # asked from another thread
+                if unit == budget.unit and account == f"{budget.id}|provider={provider}|family={family}":
+                    return _lowered_or_raised(budget, limit)
+        return budget
+
     def close(self, key: str, until: float) -> None:
         """Remember that a model family is closed for a while."""
         self._closed[key] = max(until, self._closed.get(key, 0.0))
+
+    def is_closed(self, key: str, now: float) -> bool:
+        """Whether a model family is known to be closed."""
+        return self._closed.get(key, 0.0) > now
 
     def rate_holds(self, facts: CallFacts, now: float, unit: str) -> list[Hold]:
         """The accounts that count a vendor's own limit of requests or of tokens."""
@@ -76,15 +90,22 @@ class Budgets:
         return [hold_of(budget, facts, now, 0, None) for budget in limits]
 
     def holds(
-        self, facts: CallFacts, now: float, input_bound: int, price: Price | None, caps: Sequence[Cap] = ()
+        self, facts: CallFacts, now: float, input_bound: int, price: Price | None, caps: Sequence[Cap] = (), likely: int = 0
     ) -> tuple[Hold, ...] | Refused:
-        """What a call needs of each account that it is charged to; a refusal where its price is not known and must be."""
+        """What a call needs of each account that it is charged to; a refusal where its price is not known and must be.
+
+        Of a limit of tokens that nobody but the vendor stated, `likely` tokens are taken, a tenth of it at most, and the answer
+        is not cut down for it: the worst case of one call is often more than a minute's limit, and what a vendor's cache
+        serves it hardly counts.
+        """
         found: list[Hold] = []
         for budget in self._of(facts):
             hold = hold_of(budget, facts, now, input_bound, price)
             if budget.unit == "money" and price is None and budget.unknown_price is None:
                 return _unpriced(hold, facts)
-            found.append(hold)
+            if only_stated(budget):
+                hold = replace(hold, fixed=min(likely, max(hold.limit // 10, 1)), per_token=0)
+            found += (replace(hold, account=account_of(budget, one)) for one in apart(budget, facts))
         for cap in caps:
             hold = hold_of(cap.budget, facts, now, input_bound, price)
             hold = Hold(f"{CAP}{cap.delegation}", hold.budget, Window(0, 0, None), hold.fixed, hold.per_token, hold.limit)
@@ -109,7 +130,7 @@ class Budgets:
 
     def _corrected(self, budget: Budget, facts: CallFacts) -> Budget:
         limit = self._learnt.get((facts.provider, facts.family, budget.unit))
-        return budget if limit is None else budget.model_copy(update={"limit": Decimal(limit)})
+        return budget if limit is None else _lowered_or_raised(budget, limit)
 
     def _stated(self, facts: CallFacts) -> list[Budget]:
         """Limits that the vendor states and that nobody declared."""
@@ -120,18 +141,17 @@ class Budgets:
         ]
 
 
-def mark_of(provider: str, family: str) -> str:
-    """The key under which a vendor's "too many requests" closes a model family."""
-    return f"{provider}|{family}"
-
-
-def shown(hold: Hold, units: int) -> str:
-    """An amount of an account's units, in words."""
-    unit = hold.budget.unit
-    return f"${Decimal(units) / PICO:.4f}" if unit == "money" else f"{units} {unit}"
-
-
 def _unpriced(hold: Hold, facts: CallFacts) -> Refused:
     return Refused(
         hold, 0, None, f"the price of {facts.provider}/{facts.model} is not known; declare it under prices, or say unknown_price"
     )
+
+
+def _lowered_or_raised(budget: Budget, limit: int) -> Budget:
+    """A rate limit by the vendor's word; what the user wrote is only lowered."""
+    return budget if budget.firm and limit >= budget.limit else budget.model_copy(update={"limit": Decimal(limit)})
+
+
+def only_stated(budget: Budget) -> bool:
+    """Whether it is a limit of tokens that nobody but a vendor stated."""
+    return budget.unit == "tokens" and budget.id.startswith(RATE) and not budget.firm

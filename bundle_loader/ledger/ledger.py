@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import queue
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.operations import (
@@ -19,20 +21,39 @@ from bundle_loader.ledger.operations import (
     Correct,
     Granted,
     Operation,
+    Prune,
+    Pruned,
     Refused,
     Reserve,
     Settle,
     Settled,
     Storage,
+    Unwritable,
 )
-from bundle_loader.ledger.records import Record, from_pico
+from bundle_loader.ledger.records import Record
+from bundle_loader.ledger.reports import costed, totals
 from bundle_loader.ledger.store import LEASE, SqliteStorage
 
 _GATHER: Final = 0.02
 """Seconds for which the writer lets records gather when nobody waits for them; what a killed process can lose of those."""
+_MANY: Final = 1000
+"""Operations after which the storage is looked after, however busy it is."""
 
-_Waiter: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]]"
-_Item: TypeAlias = "tuple[Operation, _Waiter | None] | threading.Event | None"
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One operation, and who waits for it: a future of a loop, or nobody."""
+
+    operation: Operation
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Answer] | None = None
+    answer: Answer = None
+    """What came of it, once it is committed."""
+    left: bool = False
+    """Whoever waited is gone."""
+
+
+_Queued: TypeAlias = "_Item | threading.Event"
 
 
 class Ledger:
@@ -53,12 +74,27 @@ class Ledger:
         self.path = Path(path)
         self.clock = clock
         self._store = storage or SqliteStorage(self.path, lease=lease)
-        self._renew_every = lease / 3
-        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._lease = lease
+        self._own = storage is None
+        self._queue: deque[_Queued] = deque()
+        self._records: deque[Append] = deque()
+        """What nobody waits for: it gathers until the writer comes round, so that many go at once."""
+        self._soon: set[asyncio.AbstractEventLoop] = set()
+        """Loops that will carry out what is queued at their next turn."""
+        self._owed: list[Operation] = []
+        """What was asked and could not be written yet; it goes first as soon as it can."""
+        self._gate = threading.Lock()
+        """For what is asked: the queue does not change under whoever closes it."""
+        self._turn = threading.Lock()
+        """For carrying out: one thread at a time."""
+        self._wake = threading.Event()
         self._hurry = threading.Event()
         """Set when somebody waits for the batch."""
         self._failure: Exception | None = None
         self._closed = False
+        self._process = os.getpid()
+        self._tended = 0.0
+        self._since_tended = 0
         self._thread = threading.Thread(target=self._write, name="bundle-loader-ledger", daemon=True)
         self._thread.start()
 
@@ -66,52 +102,94 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Queue one record."""
-        if self._closed:
-            raise LedgerError("the ledger is closed")
-        self._queue.put((Append(record), None))
+        self._put(Append(record))
 
     def enter(self, operation: Correct | Close) -> None:
         """Queue what a vendor said of its limits."""
-        if not self._closed:
-            self._queue.put((operation, None))
+        with suppress(LedgerError):
+            self._put(_Item(operation))
 
     def submit(self, operation: Operation) -> asyncio.Future[Answer]:
-        """Queue an operation; the future is done once it is committed. Raises LedgerError through it."""
-        if self._closed:
-            raise LedgerError("the ledger is closed")
+        """Queue an operation; the future is done once it is committed. Raises LedgerError, also through it.
+
+        What a call used is entered after the ledger was closed, too, and when no event loop runs any more.
+        """
+        try:
+            item = self._ask(operation)
+        except LedgerError:
+            if not (isinstance(operation, Settle) and self._closed and self._own):
+                raise
+            return asyncio.ensure_future(asyncio.to_thread(self._late, operation))
+        except RuntimeError:
+            if isinstance(operation, Settle):
+                self._put(_Item(operation))
+            raise
+        assert item.future is not None
+        return item.future
+
+    def _ask(self, operation: Operation) -> _Item:
+        """Queue what somebody waits for. All that the tasks of a loop ask at one turn of it goes into one transaction."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._queue.put((operation, (loop, future)))
-        self._hurry.set()
-        return future
+        item = _Item(operation, loop, loop.create_future())
+        self._put(item)
+        if loop not in self._soon:
+            self._soon.add(loop)
+            loop.call_soon(self._at_once, loop)
+        return item
+
+    def _put(self, item: _Queued | Append) -> None:
+        if os.getpid() != self._process:
+            raise LedgerError("this ledger was opened by the process that this one was forked from; open it anew here")
+        with self._gate:
+            if self._closed:
+                raise LedgerError("the ledger is closed")
+            if isinstance(item, Append):
+                self._records.append(item)
+            else:
+                self._queue.append(item)
+        if not self._wake.is_set():
+            self._wake.set()
 
     async def reserve(self, asked: Reserve) -> Granted | Refused:
         """Take the worst case of a call from its accounts. Leaving while waiting gives it back."""
-        future = self.submit(asked)
+        item = self._ask(asked)
+        assert item.future is not None
         try:
-            answer = await asyncio.shield(future)
-        except asyncio.CancelledError:
-            future.add_done_callback(lambda done: self._unwanted(asked, done))
+            answer = await item.future
+        except BaseException:
+            with self._gate:
+                item.left = True
+                granted = item.answer
+            if isinstance(granted, Granted):
+                self._unwanted(asked, granted)
             raise
         assert isinstance(answer, (Granted, Refused))
         return answer
 
-    def _unwanted(self, asked: Reserve, done: asyncio.Future[Answer]) -> None:
-        granted = None if done.cancelled() or done.exception() else done.result()
-        if isinstance(granted, Granted) and not self._closed:
-            self._queue.put((Settle(asked.id, asked.charges(granted.tokens)), None))
+    def _unwanted(self, asked: Reserve, granted: Granted) -> None:
+        with suppress(LedgerError):  # closing gives everything back
+            self._put(_Item(Settle(asked.id, asked.charges(granted.tokens))))
 
     async def settle(self, asked: Settle) -> Settled:
-        """Enter what a call used. It is entered even when whoever waits leaves."""
+        """Enter what a call used, once. It is entered even when whoever waits leaves, and after the ledger was closed."""
         answer = await asyncio.shield(self.submit(asked))
         assert isinstance(answer, Settled)
         return answer
 
+    def _late(self, asked: Settle) -> Answer:
+        store = SqliteStorage(self.path, lease=self._lease)
+        try:
+            answers = store.run([asked], self.clock())
+        finally:
+            store.close()
+        assert answers is not None
+        return answers[0]
+
     def flush(self) -> None:
         """Return once all that was asked before is committed. Raises LedgerError when the file could not be written."""
-        if not self._closed:
-            done = threading.Event()
-            self._queue.put(done)
+        done = threading.Event()
+        with suppress(LedgerError):
+            self._put(done)
             self._hurry.set()
             done.wait()
         if self._failure is not None:
@@ -119,23 +197,51 @@ class Ledger:
 
     def close(self) -> None:
         """Commit what is queued, give back what is held and close the file. Safe to call twice."""
-        if self._closed:
+        with self._gate:
+            already, self._closed = self._closed, True
+        if already:
             return
-        try:
-            self.flush()
-        finally:
-            self._closed = True
-            self._queue.put(None)
-            self._hurry.set()
-            self._thread.join()
-            self._store.close()
+        self._wake.set()
+        self._hurry.set()
+        self._thread.join()
+        self._store.close()
+        if self._failure is not None:
+            raise LedgerError(f"the ledger {self.path} could not be written: {self._failure}")
 
     # --- reading
 
-    def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+    def query(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of one of the storage's questions, over all that was asked before."""
         self.flush()
         return self._store.query(name, parameters)
+
+    def peek(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        """As `query`, over what is committed already: it waits for no one."""
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        return self._store.query(name, parameters)
+
+    async def prune(self, before: float, *, only_count: bool = False) -> Pruned:
+        """Take out what was over before then (epoch seconds), in steps between which others write; say what went."""
+        total = Pruned(before)
+        while True:
+            step = await asyncio.shield(self.submit(Prune(before, only_count=only_count)))
+            assert isinstance(step, Pruned)
+            total = Pruned(
+                step.before,
+                total.delegations + step.delegations,
+                total.attempts + step.attempts,
+                total.calls + step.calls,
+                total.pico + step.pico,
+                total.unknown + step.unknown,
+            )
+            if only_count or not step.rows:
+                return total
+
+    def compact(self) -> None:
+        """Give the room of what was taken out back to the disk; the file is rewritten."""
+        self.flush()
+        self._store.compact()
 
     def delegations(self, limit: int = 50, *, bundle: str | None = None, since: float | None = None) -> list[dict[str, Any]]:
         """The newest delegations (of one bundle, by its name) with their own tokens and cost, newest first."""
@@ -152,73 +258,158 @@ class Ledger:
     def totals(
         self, by: str = "agent", *, simulated: bool = False, bundle: str | None = None, since: float | None = None
     ) -> list[dict[str, Any]]:
-        """Calls, tokens, cost and mean latency by `agent`, `model`, `provider`, `tier`, `family`, `profile` or `day`."""
-        rows = self.query(f"totals by {by}", simulated=int(simulated), bundle=bundle, since=since)
-        return [costed(row) for row in rows]
+        """Calls, tokens, cost and latency by `agent`, `model`, `provider`, `tier`, `family`, `profile` or `day`.
 
-    # --- the writer
+        See `reports.totals`.
+        """
+        return totals(self.query, by, simulated=simulated, bundle=bundle, since=since)
+
+    # --- carrying out
 
     def _write(self) -> None:
-        stop = False
-        renewed = 0.0
-        while not stop:
-            batch: list[tuple[Operation, _Waiter | None]] = []
-            waiting: list[threading.Event] = []
-            try:
-                item = self._queue.get(timeout=self._renew_every)
-                # asleep while the batch grows: waking for each record would take the interpreter away from the event loop
+        """The writer's thread: what no loop could carry out at once, and what nobody waits for."""
+        while True:
+            self._wake.wait(self._lease / 3)
+            if not self._closed:
+                # asleep while the batch grows, and while loops carry out what they ask themselves: a thread that waits for the
+                # interpreter with the turn in its hand would make them hand over each of their operations
                 self._hurry.wait(_GATHER)
-                self._hurry.clear()
-                while True:
-                    if item is None:
-                        stop = True
-                    elif isinstance(item, threading.Event):
-                        waiting.append(item)
-                    else:
-                        batch.append(item)
-                    item = self._queue.get_nowait()
-            except queue.Empty:
-                pass
-            self._commit(batch)
-            now = self.clock()
-            if now - renewed >= self._renew_every:
-                self._store.renew(now)
-                renewed = now
-            for event in waiting:
+            closing = self._closed
+            self._wake.clear()
+            self._hurry.clear()
+            if not (closing or self._queue or self._records or self._owed or self._due()):
+                continue
+            with self._turn:
+                self._carry_out(wait=True)
+                self._tend()
+                if closing and not self._queue:
+                    with suppress(LedgerError):
+                        self._store.release()
+                    return
+
+    def _at_once(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At a turn of a loop: carry out what is queued here and now where that takes no time, else leave it to the writer."""
+        self._soon.discard(loop)
+        if self._turn.acquire(blocking=False):
+            try:
+                done = self._carry_out(wait=False)
+            finally:
+                self._turn.release()
+            if done:
+                return
+        self._hurry.set()
+        self._wake.set()
+
+    def _carry_out(self, *, wait: bool) -> bool:
+        """Carry out what is queued, with all records where one may `wait`; False where one would have to, and nothing is done."""
+        queued: list[_Queued] = _taken(self._queue)  # before the records: whoever flushes finds all that were there
+        items = [item for item in queued if isinstance(item, _Item)]
+        if wait and self._records:
+            items = [*map(_Item, _taken(self._records)), *items]
+        owed, now = self._owed, self.clock()
+        if items or owed:
+            operations = [*owed, *(item.operation for item in items)]
+            try:
+                answers = self._store.run(operations, now, wait=wait)
+            except Exception as error:  # noqa: BLE001 - the thread must live on; whoever waits, flush() and close() raise it
+                self._failed(items, error)
+            else:
+                if answers is None:
+                    self._queue.extendleft(reversed(queued))
+                    return False
+                if owed:
+                    self._owed, self._failure = [], None
+                self._since_tended += len(operations)
+                self._answer(items, answers[len(owed) :])
+        for event in queued:
+            if isinstance(event, threading.Event):
                 event.set()
-        with suppress(LedgerError):
-            self._store.release()
+        if self._since_tended >= _MANY:
+            self._wake.set()
+        return True
 
-    def _commit(self, batch: list[tuple[Operation, _Waiter | None]]) -> None:
-        if not batch:
-            return
-        failure: Exception | None = None
-        answers: list[Answer] = []
+    def _due(self) -> bool:
+        return abs(self.clock() - self._tended) >= self._lease / 3 or self._since_tended >= _MANY
+
+    def _tend(self) -> None:
+        if self._due():
+            now = self.clock()
+            with suppress(LedgerError):  # the next time comes long before the lease ends
+                self._store.tend(now)
+            self._tended, self._since_tended = now, 0
+
+    def _failed(self, items: list[_Item], error: Exception) -> None:
+        """A batch was not written. What may go later is kept until it does; else each is tried for itself."""
+        if isinstance(error, Unwritable):
+            self._failure = error
+            self._owed += [item.operation for item in items if not isinstance(item.operation, (Reserve, Prune))]
+            self._answer(items, error)
+        elif len(items) + len(self._owed) > 1:
+            owed, self._owed = self._owed, []
+            for item in [*map(_Item, owed), *items]:
+                self._alone(item)
+        else:
+            self._failure = error
+            for operation in [*self._owed, *(item.operation for item in items)]:
+                if isinstance(operation, Settle) and operation.record is not None:
+                    self._alone(_Item(replace(operation, record=None)))
+            self._owed = []
+            self._answer(items, error)
+
+    def _alone(self, item: _Item) -> None:
         try:
-            answers = self._store.run([operation for operation, _ in batch], self.clock())
-        except Exception as error:  # noqa: BLE001 - the thread must live on; whoever waits, flush() and close() raise it
-            failure = self._failure = error
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Answer]]] = {}
-        for index, (_, waiter) in enumerate(batch):
-            if waiter is not None:
-                by_loop.setdefault(waiter[0], []).append((waiter[1], None if failure else answers[index]))
+            answers = self._store.run([item.operation], self.clock())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed([item], error)
+        else:
+            assert answers is not None
+            self._answer([item], answers)
+
+    def _answer(self, items: list[_Item], answers: Sequence[Answer] | Exception) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Answer | Exception]]] = {}
+        for index, item in enumerate(items):
+            answer = answers if isinstance(answers, Exception) else answers[index]
+            if item.loop is None or item.future is None:
+                continue
+            if isinstance(answer, Granted):
+                with self._gate:
+                    item.answer = answer
+                    left = item.left
+                if (left or item.loop.is_closed()) and isinstance(item.operation, Reserve):
+                    self._unwanted(item.operation, answer)
+            by_loop.setdefault(item.loop, []).append((item.future, answer))
         for loop, done in by_loop.items():
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_resolve, done, failure)
+            if loop is _running():
+                _resolve(done)
+            else:
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(_resolve, done)
 
 
-def _resolve(done: Iterable[tuple[asyncio.Future[Answer], Answer]], failure: Exception | None) -> None:
+_T = TypeVar("_T")
+
+
+def _taken(queue: deque[_T]) -> list[_T]:
+    """Everything in a queue to which others add meanwhile."""
+    found: list[_T] = []
+    with suppress(IndexError):
+        while True:
+            found.append(queue.popleft())
+    return found
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _resolve(done: Iterable[tuple[asyncio.Future[Answer], Answer | Exception]]) -> None:
     for future, answer in done:
         if not future.done():
-            if failure is None:
-                future.set_result(answer)
+            if isinstance(answer, Exception):
+                future.set_exception(answer if isinstance(answer, LedgerError) else LedgerError(str(answer)))
             else:
-                future.set_exception(failure if isinstance(failure, LedgerError) else LedgerError(str(failure)))
-
-
-def costed(row: dict[str, Any]) -> dict[str, Any]:
-    """`cost_pico` as `cost` in dollars; None where any part of it is unknown."""
-    cost = from_pico(row.pop("cost_pico"))
-    row["cost"] = None if row.get("unknown") else cost
-    row["known_cost"] = cost
-    return row
+                future.set_result(answer)

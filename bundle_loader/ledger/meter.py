@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from time import perf_counter
 from types import TracebackType
 from typing import Protocol
 
-from bundle_loader.errors import FailureKind, OverBudget, ProviderFailure
-from bundle_loader.ledger.accounts import CallFacts, Hold
-from bundle_loader.ledger.budgets import CAP, Budgets, Cap, mark_of, shown
+from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.ledger.accounts import Hold
+from bundle_loader.ledger.budgets import Budgets, Cap, only_stated
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.operations import Alert, Close, Correct, Refused, Reserve, Settle
-from bundle_loader.ledger.records import PICO, CallRecord, CostSource, Outcome
+from bundle_loader.ledger.operations import Answer, Close, Correct, Refused, Reserve, Settle, Settled
+from bundle_loader.ledger.prices import Priced, believable
+from bundle_loader.ledger.records import CallRecord, Outcome
+from bundle_loader.ledger.refusals import over_budget, passed
+from bundle_loader.ledger.vendor_limits import arrived, closed, heard
 from bundle_loader.messages import Usage, VendorLimit
 from bundle_loader.routing.candidate import Candidate
+from bundle_loader.routing.charged import PICO, CallFacts, mark_of
 from bundle_loader.routing.model_names import family
-from bundle_loader.routing.price import Price
+from bundle_loader.routing.price import FREE, Price
+
+logger = logging.getLogger("bundle_loader")
 
 BYTES_PER_TOKEN = 4
 """The stated rule by which tokens are estimated where a provider does not count them."""
@@ -30,13 +37,18 @@ MOST_UNSAID = 4096
 
 @dataclass(frozen=True, slots=True)
 class CallEstimate:
-    """The most that one request can use. `cost_bound` None: the price is unknown."""
+    """The most that one request can use, or the whole run of a program that makes its requests itself."""
 
     candidate: Candidate
     input_bound: int
-    """Bytes of the prompt: no prompt has more tokens than bytes."""
+    """Tokens of the prompt: no prompt has more tokens than bytes."""
     output_bound: int
     cost_bound: Decimal | None
+    """US dollars. None leaves it to the candidate's price, as does what that price comes to for both bounds; any other amount
+    is reserved as it is, and the answer is not lowered to fit.
+    """
+    prompt: int | None = None
+    """Bytes of the prompt itself, by which a missing usage is estimated; None for `input_bound`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +66,6 @@ class CallScope:
     tags: tuple[str, ...] = ()
     caps: tuple[Cap, ...] = ()
     """The most that this delegation, and each above it, may cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """A price and who says so."""
-
-    price: Price | None
-    source: CostSource | None = None
 
 
 def estimate_tokens(size: int) -> int:
@@ -104,6 +108,8 @@ class LedgerMeter:
         """Of all calls so far; None once any of them has an unknown cost."""
         self.notes: list[str] = []
         """What budgets had to say, in words."""
+        self.lowered: tuple[str, int] | None = None
+        """The budget for which the answer of the last call was lowered, and the tokens that it was left."""
         self._begun = 0
 
     def call(self, estimate: CallEstimate) -> Call:
@@ -112,8 +118,11 @@ class LedgerMeter:
         return Call(self, estimate, f"{self.scope.attempt}-{self._begun}")
 
     def price(self, candidate: Candidate) -> Price | None:
-        """The candidate's price now; None where it is unknown."""
-        return self.price_of(candidate, None).price
+        """The price to reserve the candidate's calls at; None where it is unknown."""
+        priced = self.price_of(candidate, None)
+        if priced.note is not None:
+            self.note(priced.note)
+        return priced.reserved
 
     def note(self, text: str) -> None:
         """Keep what a budget has to say, once."""
@@ -132,6 +141,8 @@ class _Ending:
     first_token: float | None = None
     cost: Decimal | None = None
     reported: Decimal | None = field(default=None)
+    arrived: float | None = None
+    """When its vendor had it for sure (epoch seconds)."""
 
 
 class Call:
@@ -160,18 +171,23 @@ class Call:
         meter, scope, estimate = self._meter, self._meter.scope, self._estimate
         kin = family(candidate.model)
         price = self._worst_price()
-        holds = meter.budgets.holds(self._facts(), meter.clock(), estimate.input_bound, price, scope.caps)
+        likely = estimate_tokens(self._prompt) + min(estimate.output_bound, MOST_UNSAID)
+        holds = meter.budgets.holds(self._facts(), meter.clock(), estimate.input_bound, price, scope.caps, likely)
         if isinstance(holds, Refused):
             raise over_budget(holds, candidate)
+        mark = mark_of(candidate.provider, kin)
+        if not holds and not meter.budgets.is_closed(mark, meter.clock()):
+            return
         what = (scope.attempt, scope.delegation, scope.root, scope.agent, scope.tier, candidate.provider,
                 candidate.preference.model, candidate.model, kin, int(candidate.simulated))  # fmt: skip
-        least = max((hold.budget.least_tokens for hold in holds), default=0)
-        mark = (mark_of(candidate.provider, kin),)
-        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), mark)
+        least = max((hold.budget.least_tokens for hold in holds if hold.per_token), default=0)
+        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), (mark,))
         answer = await meter.ledger.reserve(asked)
         if isinstance(answer, Refused):
             raise over_budget(answer, candidate)
+        meter.lowered = None
         if answer.lowered_by is not None:
+            meter.lowered = answer.lowered_by, answer.tokens
             meter.note(f"budget '{answer.lowered_by}' leaves {answer.tokens} tokens for an answer of {candidate}")
         self.output_bound = answer.tokens
         self._reserve = asked
@@ -191,13 +207,18 @@ class Call:
         return min(bound, MOST_UNSAID)
 
     def _worst_price(self) -> Price | None:
-        """The price to reserve at: the known one, else the bound that the estimate itself brings."""
-        price = self._meter.price(self._estimate.candidate)
-        bound = self._estimate.cost_bound
-        if price is None and bound is not None:
-            none = ((0, Decimal(0)),)
-            return Price(none, none, request=bound)
-        return price
+        """The price to reserve at: the known one, or the bound that the estimate itself brings."""
+        estimate = self._estimate
+        price, bound = self._meter.price(estimate.candidate), estimate.cost_bound
+        if bound is None or (price is not None and bound == price.worst(estimate.input_bound, estimate.output_bound)):
+            return price
+        return replace(FREE, request=bound)
+
+    @property
+    def _prompt(self) -> int:
+        """Bytes of the prompt."""
+        estimate = self._estimate
+        return estimate.input_bound if estimate.prompt is None else estimate.prompt
 
     def streamed(self, size: int) -> None:
         """Note that `size` more bytes of the answer have come."""
@@ -211,30 +232,26 @@ class Call:
         end.settled = True
         end.usage = usage if usage is not None else self._estimated()
         end.answered = model
-        end.reported = cost
+        if cost is None or believable(cost):
+            end.reported = cost
+        else:
+            self._meter.note(f"{self._estimate.candidate.provider} says that it charges {cost!r}, which is not believed")
 
     def told(self, limits: Sequence[VendorLimit]) -> None:
         """The vendor has said what its limits are: its word wins over the table's."""
-        meter, candidate = self._meter, self._estimate.candidate
-        now, kin = meter.clock(), family(candidate.model)
-        for said in limits:
-            if said.limit is not None:
-                meter.budgets.learn(candidate.provider, kin, said.unit, said.limit)
-            if said.remaining == 0 and said.reset:
-                self._close(now + said.reset, f"{candidate.provider} has no {said.unit} left for {kin}")
-            elif said.remaining is not None:
-                for hold in meter.budgets.rate_holds(self._facts(), now, said.unit):
-                    meter.ledger.enter(Correct(hold, said.remaining))
+        now = self._meter.clock()
+        if limits:
+            self._end.arrived = now - max(max(said.age for said in limits), 0.0)
+        for operation in heard(self._meter.budgets, self._facts(), limits, now):
+            self._enter(operation)
 
-    def _close(self, until: float, reason: str) -> None:
-        """Let no call to this family pass until then."""
-        candidate = self._estimate.candidate
-        key = mark_of(candidate.provider, family(candidate.model))
-        self._meter.budgets.close(key, until)
-        self._meter.ledger.enter(Close(key, until, reason))
+    def _enter(self, operation: Close | Correct) -> None:
+        if isinstance(operation, Close):
+            self._meter.budgets.close(operation.key, operation.until)
+        self._meter.ledger.enter(operation)
 
     def _estimated(self) -> Usage:
-        return Usage(estimate_tokens(self._estimate.input_bound), estimate_tokens(self._end.streamed), estimated=True)
+        return Usage(estimate_tokens(self._prompt), estimate_tokens(self._end.streamed), estimated=True)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         outcome: Outcome = "answered"
@@ -245,21 +262,40 @@ class Call:
             charged = self._end.streamed or outcome == "cancelled" or may_be_charged(error)
             self._end.usage = self._estimated() if charged else Usage()
             if isinstance(error, ProviderFailure) and error.kind is FailureKind.LIMITED and error.retry_after:
-                self._close(self._meter.clock() + error.retry_after, f"limited: {error.message}")
+                shut = closed(self._facts(), self._meter.clock(), error.retry_after, f"limited: {error.message}")
+                if shut is not None:
+                    self._enter(shut)
         record = self._recorded(outcome, reason)
         if self._reserve is None:
             self._meter.ledger.append(record)
             return
         used = self._reserve.charges(self.output_bound, lambda hold: self._used(hold, record))
-        done = await self._meter.ledger.settle(Settle(self._id, used, record))
-        for alert in done.alerts:
-            self._meter.note(_said(alert, self._reserve))
+        settling = self._meter.ledger.submit(Settle(self._id, arrived(used, self._arrived()), record))
+        settling.add_done_callback(self._alert)  # said even when whoever waits leaves: it is said once
+        await asyncio.shield(settling)
+
+    def _alert(self, settling: asyncio.Future[Answer]) -> None:
+        done = None if settling.cancelled() or settling.exception() else settling.result()
+        holds = self._reserve.holds if self._reserve is not None else ()
+        for alert in done.alerts if isinstance(done, Settled) else ():
+            text = passed(alert, holds)
+            logger.warning("%s", text)
+            self._meter.note(text)
+
+    def _arrived(self) -> float:
+        """The latest moment at which its vendor can have got the request."""
+        end = self._end
+        if end.arrived is None and end.first_token is not None:
+            return self._started + end.first_token
+        return end.arrived if end.arrived is not None else self._meter.clock()
 
     def _used(self, hold: Hold, record: CallRecord) -> int:
         """What the call took from one account, in whole units."""
         usage = record.usage or Usage()
         if hold.budget.unit == "requests":
             return 1
+        if only_stated(hold.budget):
+            return usage.input_tokens - usage.cache_read_tokens + usage.output_tokens
         if hold.budget.unit == "tokens":
             return usage.input_tokens + usage.output_tokens
         if record.cost is not None:
@@ -278,7 +314,9 @@ class Call:
         elif usage.input_tokens == 0 and usage.output_tokens == 0 and not end.settled:
             cost = Decimal(0)
         else:
-            cost = priced.price.cost(usage) if priced.price else None
+            cost = priced.cost(usage)
+            if doubt := priced.doubt(usage):
+                meter.note(f"{candidate}: {doubt}")
         meter.calls += 1
         meter.usage = meter.usage + usage
         meter.cost = None if meter.cost is None or cost is None else meter.cost + cost
@@ -312,30 +350,4 @@ class Call:
 
 def may_be_charged(error: BaseException | None) -> bool:
     """Whether a vendor may charge for a request that failed so: not for one that it refused or that never reached it."""
-    return isinstance(error, ProviderFailure) and error.status is None and error.scope != "provider"
-
-
-def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
-    """The failure for a call that a budget refuses."""
-    hold = refused.hold
-    if hold is None:
-        return OverBudget(candidate.provider, refused.reason, model=candidate.model, retry_after=refused.retry_after)
-    budget = hold.budget
-    left = shown(hold, refused.left)
-    needs = f", a call needs at least {shown(hold, refused.needed)}" if refused.needed else ""
-    return OverBudget(
-        candidate.provider,
-        f"budget '{budget.id}' ({budget}): {refused.reason}{needs}; {left} left",
-        model=candidate.model,
-        retry_after=refused.retry_after,
-        budget=budget.id,
-        left=left,
-        renews=hold.window.renews,
-        emergency=None if refused.held else budget.emergency,
-        own_limit=hold.account.startswith(CAP),
-    )
-
-
-def _said(alert: Alert, reserve: Reserve) -> str:
-    hold = next(hold for hold in reserve.holds if hold.account == alert.account)
-    return f"budget '{alert.budget}' has passed {alert.fraction:.0%}: {shown(hold, alert.left)} left"
+    return not isinstance(error, ProviderFailure) or (error.status is None and error.scope != "provider")

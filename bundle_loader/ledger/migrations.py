@@ -49,7 +49,15 @@ ALTER TABLE calls ADD COLUMN tags TEXT;
 ALTER TABLE calls ADD COLUMN cost_source TEXT;
 ALTER TABLE delegations ADD COLUMN rejected TEXT;
 CREATE INDEX delegations_root ON delegations (root);
+DROP INDEX calls_started;
 """
 
-MIGRATIONS: Final = (_FIRST, _ACCOUNTS)
+_PRUNINGS = """
+CREATE TABLE prunings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, before REAL NOT NULL, delegations INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, calls INTEGER NOT NULL, cost_pico INTEGER NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS)
 """Each brings a file from its index to the next; `user_version` counts those that were run."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.accounts import Hold
-from bundle_loader.ledger.records import Record
+from bundle_loader.ledger.records import CallRecord, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Settle:
 
     id: str
     charges: tuple[Charge, ...]
-    record: Record | None = None
+    record: CallRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,23 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Correct:
-    """A vendor counted otherwise: on the hold's account no more than `left` remain."""
+    """A vendor counted otherwise: on the hold's account no more than `left` remain. What is missing is entered in its bucket."""
 
     hold: Hold
     left: int
 
 
-Operation: TypeAlias = Append | Reserve | Settle | Close | Correct
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Take out what was over before then (epoch seconds), at most so many trees of delegations at once."""
+
+    before: float
+    most: int = 500
+    only_count: bool = False
+    """Say what would go, and take nothing out."""
+
+
+Operation: TypeAlias = Append | Reserve | Settle | Close | Correct | Prune
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +131,50 @@ class Settled:
 
     alerts: tuple[Alert, ...] = ()
     kept: bool = True
-    """False when the lease had run out before."""
+    """False when the reservation was given back before, because its lease had run out or the ledger was closed."""
 
 
-Answer: TypeAlias = Granted | Refused | Settled | None
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was taken out, or would be."""
+
+    before: float
+    """What was asked, or the beginning of the running month where that is earlier."""
+    delegations: int = 0
+    attempts: int = 0
+    calls: int = 0
+    pico: int = 0
+    """What those calls cost as far as it is known, in picodollars."""
+    unknown: int = 0
+    """Calls whose cost is not known."""
+
+    @property
+    def rows(self) -> int:
+        """How many records."""
+        return self.delegations + self.attempts + self.calls
+
+
+Answer: TypeAlias = Granted | Refused | Settled | Pruned | None
+
+
+class Unwritable(LedgerError):
+    """Nothing of it was carried out, and it may be later: the file is locked, full or away."""
 
 
 class Storage(Protocol):
-    """Where a ledger is kept. Used from one thread at a time; `query` may be used from another."""
+    """Where a ledger is kept. Used by one thread at a time; `query` may be used by another meanwhile."""
 
-    def run(self, operations: Sequence[Operation], now: float) -> list[Answer]:
-        """Carry out all operations in one transaction, in order. Raises LedgerError."""
+    def run(self, operations: Sequence[Operation], now: float, *, wait: bool = True) -> list[Answer] | None:
+        """Carry out all operations in one transaction, in order.
+
+        Without `wait` it takes no time to speak of: None, and nothing is done, where somebody else is writing or a storage
+        is far away. A settling is carried out once, however often it is asked for. Raises LedgerError; Unwritable when the
+        same may go later.
+        """
         ...
 
-    def renew(self, now: float) -> None:
-        """Say that this process is alive, so that what it holds stays held."""
+    def tend(self, now: float) -> None:
+        """Say that this process is alive, so that what it holds stays held, and keep the storage in shape."""
         ...
 
     def release(self) -> None:
@@ -142,7 +182,11 @@ class Storage(Protocol):
         ...
 
     def query(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rows of one of the named questions."""
+        """The rows of one of the named questions. Raises LedgerError."""
+        ...
+
+    def compact(self) -> None:
+        """Give the room of what was taken out back to the disk. Raises LedgerError."""
         ...
 
     def close(self) -> None:

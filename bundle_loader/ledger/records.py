@@ -7,13 +7,12 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from bundle_loader.messages import Usage
+from bundle_loader.routing.charged import PICO
 
 Outcome: TypeAlias = Literal["answered", "failed", "cancelled", "refused", "lost"]
 """`lost` is a call whose process died while it was under way: what it cost is not known."""
 CostSource: TypeAlias = Literal["reported", "declared", "listed", "public", "free"]
 """Who says what it cost: the provider's answer, a declared price, the provider's list, the public prices; or nobody is paid."""
-
-PICO = Decimal(1_000_000_000_000)
 
 
 def to_pico(cost: Decimal | None) -> int | None:

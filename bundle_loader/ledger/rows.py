@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
+from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from bundle_loader.ledger.records import (
@@ -16,31 +19,50 @@ from bundle_loader.ledger.records import (
     to_pico,
 )
 
+_WIDTHS: Final = {"delegations": 20, "attempts": 11, "calls": 29, "health": 6, "feedback": 5}
+_MOST: Final = 32
+"""Rows of one statement: between two statements the interpreter may go to another thread, and has to be waited for."""
 
-def _insert(table: str, width: int) -> str:
-    return f"INSERT INTO {table} VALUES ({','.join('?' * width)})"
 
-
-_DELEGATION: Final = _insert("delegations", 20)
-_ATTEMPT: Final = _insert("attempts", 11)
-_CALL: Final = _insert("calls", 29)
-_HEALTH: Final = _insert("health", 6)
-_FEEDBACK: Final = _insert("feedback", 5)
+@cache
+def _insert(table: str, count: int) -> str:
+    row = f"({','.join('?' * _WIDTHS[table])})"
+    return f"INSERT INTO {table} VALUES {','.join([row] * count)}"
 
 
 def insert(db: sqlite3.Connection, record: Record) -> None:
     """Write one record, inside whatever transaction is open."""
+    table, row = _row(record)
+    db.execute(_insert(table, 1), row)
+
+
+def insert_all(db: sqlite3.Connection, records: Iterable[Record]) -> None:
+    """Write records in order, those of one kind together, inside whatever transaction is open."""
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for record in records:
+        table, row = _row(record)
+        rows.setdefault(table, []).append(row)
+    for table, found in rows.items():
+        start, count = 0, _MOST
+        while start < len(found):
+            while count > len(found) - start:
+                count //= 2  # few sizes, so that each statement is prepared once
+            db.execute(_insert(table, count), tuple(chain.from_iterable(found[start : start + count])))
+            start += count
+
+
+def _row(record: Record) -> tuple[str, tuple[Any, ...]]:
     match record:
         case CallRecord():
-            db.execute(_CALL, _call(record))
+            return "calls", _call(record)
         case AttemptRecord():
-            db.execute(_ATTEMPT, _attempt(record))
+            return "attempts", _attempt(record)
         case DelegationRecord():
-            db.execute(_DELEGATION, _delegation(record))
+            return "delegations", _delegation(record)
         case HealthRecord(at, provider, model, state, reason, until):
-            db.execute(_HEALTH, (at, provider, model, state, reason, until))
+            return "health", (at, provider, model, state, reason, until)
         case FeedbackRecord(at, delegation, score, note, source):
-            db.execute(_FEEDBACK, (at, delegation, score, note, source))
+            return "feedback", (at, delegation, score, note, source)
 
 
 def _delegation(r: DelegationRecord) -> tuple[Any, ...]:

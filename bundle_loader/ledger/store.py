@@ -1,4 +1,4 @@
-"""A ledger in one SQLite file: opening it, carrying out operations in one transaction each time, answering questions."""
+"""A ledger in one SQLite file: carrying out operations in one transaction each time, leases, answering questions."""
 
 from __future__ import annotations
 
@@ -6,193 +6,256 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from bundle_loader.errors import LedgerError
-from bundle_loader.ledger.books import Books
-from bundle_loader.ledger.migrations import MIGRATIONS
-from bundle_loader.ledger.operations import Answer, Append, Close, Correct, Operation, Reserve, Settle
+from bundle_loader.ledger.books import Books, Known
+from bundle_loader.ledger.opening import begin, connect, is_busy, opened
+from bundle_loader.ledger.operations import (
+    Answer,
+    Append,
+    Close,
+    Correct,
+    Operation,
+    Prune,
+    Reserve,
+    Settle,
+    Settled,
+    Unwritable,
+)
+from bundle_loader.ledger.pruning import prune
 from bundle_loader.ledger.questions import QUESTIONS
-from bundle_loader.ledger.rows import insert
+from bundle_loader.ledger.records import Record
+from bundle_loader.ledger.rows import insert, insert_all
 
 LEASE: Final = 30.0
 """Seconds after which a process that has not said that it is alive has lost what it held."""
 
-_MAGIC: Final = b"SQLite format 3\x00"
-_BUSY: Final = 30.0
-_LOST: Final = "its process died while it was under way"
+_SWEEP: Final = 1.0
+"""Seconds between two looks for processes that died."""
+_LONG: Final = 4 << 20
+"""Bytes of the write-ahead log from which it is brought into the file."""
+_DIED: Final = "its process died while it was under way"
+_CLOSED: Final = "the ledger was closed while it was under way"
 
 
 class SqliteStorage:
-    """One ledger file. Used from one thread at a time, `query` from any. Raises LedgerError for a file it cannot trust."""
+    """One ledger file. Used from one thread at a time, `query` from any. Raises LedgerError for a file it cannot trust.
+
+    A process holds its reservations for `lease` seconds, and renews that as long as it lives (`tend`). One that does not,
+    because it died or was stopped, loses them to whoever looks next. What it settles later all the same is entered in full.
+    """
 
     def __init__(self, path: Path, *, lease: float = LEASE) -> None:
         self.path = path
         self._lease = lease
         self._holder: int | None = None
-        self._fresh_holder = self._known_holder = False
-        """Whether this transaction made the holder, and whether it has seen that the file still has it."""
+        self._expires = 0.0
+        """Until when this process surely holds what it reserved."""
+        self._seen: float | None = None
+        self._doubt = 0.0
+        """Until when no other process is taken for dead."""
         self._swept = 0.0
+        self._known = Known()
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = not path.exists()
-            if not new and not _may_be_ours(path):
-                raise sqlite3.DatabaseError("file is not a database")
-            self._db = self._connect()
-            if new:
-                os.chmod(path, 0o600)
-            self._check()  # before anything is written: whatever is refused stays as it was
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._migrate()
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(
-                f"{path} is not a ledger that can be read ({error}); move it away, or name another with ledger="
-            ) from None
-        except OSError as error:
-            raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}; name another file with ledger=") from None
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY, cached_statements=256)
-        db.row_factory = None
-        return db
-
-    def _check(self) -> None:
-        # in one statement: another process may be creating the tables
-        query = "SELECT user_version, (SELECT COUNT(*) FROM sqlite_master) FROM pragma_user_version"
-        version, tables = self._db.execute(query).fetchone()
-        if version > len(MIGRATIONS):
-            self._db.close()
-            raise LedgerError(
-                f"{self.path} was written by a newer version (schema {version}); update, or name another file with ledger="
-            )
-        if version == 0 and tables:
-            self._db.close()
-            raise LedgerError(f"{self.path} is a database of another program; name another file with ledger=")
-
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == len(MIGRATIONS):
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            for index in range(version, len(MIGRATIONS)):
-                for statement in MIGRATIONS[index].split(";\n"):
-                    self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+        self._db = opened(path)
+        self._file = _identity(path)
+        self._looked = time.monotonic()
+        """When the file was last seen to be the one that is open."""
 
     # --- writing
 
-    def run(self, operations: Sequence[Operation], now: float) -> list[Answer]:
-        """Carry out all operations in one transaction, in order."""
+    def run(self, operations: Sequence[Operation], now: float, *, wait: bool = True) -> list[Answer] | None:
+        """Carry out all operations in one transaction, in order; None where others write and `wait` is not wanted."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            if time.monotonic() - self._looked >= _SWEEP:
+                if _identity(self.path) != self._file:
+                    raise Unwritable(
+                        f"the ledger {self.path} was moved or deleted while it was open; put it back, or open it anew"
+                    )
+                self._looked = time.monotonic()
+            if not begin(self._db, wait=wait):
+                return None
+            holder = self._holder
             try:
                 answers = self._run(operations, now)
                 self._db.execute("COMMIT")
             except BaseException:
-                self._holder = None if self._fresh_holder else self._holder
-                self._db.execute("ROLLBACK")
+                self._holder, self._expires = holder, 0.0
+                self._known.clear()
+                self._undo()
                 raise
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
+            raise Unwritable(f"the ledger {self.path} could not be written: {error}") from error
+        except (sqlite3.Error, OverflowError) as error:
             raise LedgerError(f"the ledger {self.path} could not be written: {error}") from error
         return answers
 
+    def _undo(self) -> None:
+        if self._db.in_transaction:  # some failures end it by themselves
+            self._db.execute("ROLLBACK")
+
     def _run(self, operations: Sequence[Operation], now: float) -> list[Answer]:
-        self._fresh_holder = self._known_holder = False
-        books = Books(self._db, lambda: self._held_by(now), now)
-        if now - self._swept >= 1 and any(isinstance(operation, Reserve) for operation in operations):
+        self._known.check(self._db)
+        books = Books(self._db, lambda: self._held_by(now), now, self._known)
+        self._awake(now)
+        self._renew(now)
+        tidy = abs(now - self._swept) >= _SWEEP and any(isinstance(operation, Reserve) for operation in operations)
+        if tidy:
             self._sweep(books, now)
             self._swept = now
         answers: list[Answer] = []
+        appended: list[Record] = []
         for operation in operations:
             answer: Answer = None
             match operation:
                 case Append(record):
-                    insert(self._db, record)
+                    appended.append(record)
                 case Reserve():
                     answer = books.reserve(operation)
                 case Settle():
-                    answer = books.settle(operation)
-                    if operation.record is not None:
-                        insert(self._db, operation.record)
+                    answer = self._settle(books, operation)
                 case Correct():
                     books.correct(operation)
                 case Close():
                     books.close(operation)
+                case Prune():
+                    answer = prune(self._db, operation, now)
+                    self._known.clear()
             answers.append(answer)
-        books.write()
+        insert_all(self._db, appended)
+        books.write(tidy=tidy)
         return answers
+
+    def _settle(self, books: Books, asked: Settle) -> Settled:
+        """Settle once: a second time changes nothing, and the truth takes the place of a call that was given up for lost."""
+        kept = books.free(asked.id)
+        if asked.record is None:
+            return books.settle(asked, kept)
+        lost = False
+        if not kept:
+            found = self._db.execute("SELECT outcome FROM calls WHERE id = ?", (asked.record.id,)).fetchone()
+            if found is not None and found[0] != "lost":
+                return Settled(kept=False)
+            lost = found is not None
+        if lost:  # the new row comes after all others, where those who read on from a place find it
+            self._db.execute("UPDATE calls SET id = id || '~lost' WHERE id = ?", (asked.record.id,))
+        insert(self._db, asked.record)
+        if lost:
+            self._db.execute("DELETE FROM calls WHERE id = ? || '~lost'", (asked.record.id,))
+        return books.settle(asked, kept)
+
+    # --- leases
+
+    def _awake(self, now: float) -> None:
+        """Note the time. Where this process slept, or the clock was set, so it may be with others: they get time to say so."""
+        if self._seen is not None and now - self._seen > self._lease * 0.9:
+            self._doubt = now + self._lease / 2
+        self._seen = now
 
     def _held_by(self, now: float) -> int:
         """The number under which this process holds its reservations."""
-        if self._holder is not None and not self._known_holder:
-            # another process takes it away from one that was stopped for longer than its lease
-            found = self._db.execute("SELECT 1 FROM holders WHERE id = ?", (self._holder,)).fetchone()
-            self._holder = self._holder if found else None
-        self._known_holder = True
         if self._holder is None:
-            self._holder = self._db.execute("INSERT INTO holders (expires) VALUES (?)", (now + self._lease,)).lastrowid
-            self._fresh_holder = True
+            expires = now + self._lease
+            self._holder = self._db.execute("INSERT INTO holders (expires) VALUES (?)", (expires,)).lastrowid
+            self._expires = expires
         assert self._holder is not None
         return self._holder
 
-    def _sweep(self, books: Books, now: float) -> None:
-        """Give back what processes held that are gone."""
-        for (holder,) in self._db.execute("SELECT id FROM holders WHERE expires < ?", (now,)).fetchall():
-            self._give_back(books, holder)
-            self._holder = None if holder == self._holder else self._holder
+    def _renew(self, now: float) -> None:
+        """Hold on for another lease, when a third of it is over; give up a holder that was taken for dead."""
+        if self._holder is None or self._lease * 2 / 3 < self._expires - now <= self._lease:
+            return
+        self._expires = now + self._lease
+        found = self._db.execute("UPDATE holders SET expires = ? WHERE id = ?", (self._expires, self._holder)).rowcount
+        self._holder = self._holder if found else None
 
-    def _give_back(self, books: Books, holder: int) -> None:
+    def _sweep(self, books: Books, now: float) -> None:
+        """Give back what processes held that are gone, and what nobody is known to hold."""
+        longest = max(self._lease, LEASE)
+        # after the clock was set back
+        self._db.execute("UPDATE holders SET expires = ? WHERE expires > ?", (now + longest, now + 2 * longest))
+        if not now < self._doubt <= now + self._lease:
+            for (holder,) in self._db.execute(_EXPIRED, (now, self._holder)).fetchall():
+                self._give_back(books, holder, _DIED)
+        for (holder,) in self._db.execute(_NOBODYS).fetchall():
+            self._give_back(books, holder, _DIED)
+
+    def _give_back(self, books: Books, holder: int, why: str) -> None:
         held = self._db.execute("SELECT id, made, entries, what FROM reservations WHERE holder = ?", (holder,)).fetchall()
         for id, made, entries, what in held:
             books.give_back(entries)
             if what:
-                self._db.execute(_LOST_CALL, (id, *json.loads(what), made, _LOST))
+                self._db.execute(_LOST_CALL, (id, *json.loads(what), made, why))
         self._db.execute("DELETE FROM reservations WHERE holder = ?", (holder,))
         self._db.execute("DELETE FROM holders WHERE id = ?", (holder,))
 
-    def renew(self, now: float) -> None:
-        """Say that this process is alive, so that what it holds stays held."""
-        if self._holder is not None:
-            with suppress(sqlite3.Error):  # the next renewal comes long before the lease ends
-                self._db.execute("UPDATE holders SET expires = ? WHERE id = ?", (now + self._lease, self._holder))
+    def tend(self, now: float) -> None:
+        """Say that this process is alive, so that what it holds stays held, and keep the log of writes short."""
+        try:
+            self._awake(now)
+            if self._holder is not None and begin(self._db, wait=True):
+                try:
+                    self._expires = 0.0
+                    self._renew(now)
+                    self._db.execute("COMMIT")
+                finally:
+                    self._undo()
+            if _size(self.path.with_name(self.path.name + "-wal")) > _LONG:
+                _, pages, moved = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if moved < pages or pages * 4096 > 8 * _LONG:  # while others write all the time, it ends only so
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            self._expires = 0.0
+            if not is_busy(error):
+                raise LedgerError(f"the ledger {self.path} could not be written: {error}") from error
 
     def release(self) -> None:
-        """Give back everything that this process still holds."""
+        """Give back everything that this process still holds. Raises LedgerError."""
         if self._holder is None:
             return
         holder, self._holder = self._holder, None
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            books = Books(self._db, lambda: holder, 0.0)
-            self._give_back(books, holder)
-            books.write()
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+            begin(self._db, wait=True)
+            try:
+                self._known.clear()
+                books = Books(self._db, lambda: holder, 0.0, self._known)
+                self._give_back(books, holder, _CLOSED)
+                books.write()
+                self._db.execute("COMMIT")
+            finally:
+                self._undo()
+        except sqlite3.Error as error:
+            raise Unwritable(f"the ledger {self.path} could not be written: {error}") from error
 
     # --- reading
 
     def query(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of one of the named questions."""
-        with self._reading:
-            if self._reader is None:
-                self._reader = self._connect()
-            cursor = self._reader.execute(QUESTIONS[name], dict(parameters))
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
+        try:
+            with self._reading:
+                if self._reader is None:
+                    self._reader = connect(self.path)
+                cursor = self._reader.execute(QUESTIONS[name], dict(parameters))
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor]
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger {self.path} could not be read: {error}") from error
+
+    def compact(self) -> None:
+        """Give the room of what was taken out back to the disk."""
+        try:
+            db = connect(self.path)
+            try:
+                db.execute("VACUUM")
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger {self.path} could not be made smaller: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -210,9 +273,21 @@ INSERT OR IGNORE INTO calls (
 """
 
 
-def _may_be_ours(path: Path) -> bool:
-    """Whether a file is empty or begins as SQLite's do: SQLite itself would write over a short text."""
-    if path.is_dir():
-        return True
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) in (b"", _MAGIC)
+_EXPIRED: Final = "SELECT id FROM holders WHERE expires < ? AND id IS NOT ?"
+_NOBODYS: Final = "SELECT DISTINCT holder FROM reservations WHERE holder NOT IN (SELECT id FROM holders)"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path means; None for none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -12,6 +12,7 @@ from bundle_loader.providers import config, faults, sdk_faults
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.call_ids import CallIds
 from bundle_loader.providers.table import ProviderRow
+from bundle_loader.routing.price import STANDARD, way_of
 
 VENDOR = "anthropic"
 """Whose thinking blocks go back."""
@@ -205,11 +206,19 @@ def usage_of(told: Mapping[str, Any]) -> Usage | None:
         return None
     read = int(told.get("cache_read_input_tokens", 0))
     wrote = int(told.get("cache_creation_input_tokens", 0))
-    details = told.get("output_tokens_details")
+    details, kept, tools = (told.get(key) for key in ("output_tokens_details", "cache_creation", "server_tool_use"))
+    ways = [way_of(told.get(key)) for key in ("speed", "service_tier")]
     return Usage(
         input_tokens=int(told.get("input_tokens", 0)) + read + wrote,
         output_tokens=int(told.get("output_tokens", 0)),
         cache_read_tokens=read,
         cache_write_tokens=wrote,
-        reasoning_tokens=int(details.get("thinking_tokens") or 0) if isinstance(details, Mapping) else 0,
+        reasoning_tokens=_part(details, "thinking_tokens"),
+        cache_write_1h_tokens=_part(kept, "ephemeral_1h_input_tokens"),
+        searches=_part(tools, "web_search_requests"),
+        served=next((way for way in ways if way not in (None, STANDARD)), STANDARD if any(ways) else None),
     )
+
+
+def _part(told: Any, key: str) -> int:
+    return int(told.get(key) or 0) if isinstance(told, Mapping) else 0

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from bundle_loader.providers.table import LISTED_PRICES
 from bundle_loader.routing.catalogue import ModelInfo
 
 _WINDOWS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
@@ -38,7 +39,7 @@ def info(entry: Mapping[str, Any]) -> ModelInfo:
     extra = {key: value for key, value in entry.items() if key not in _LEFT_OUT}
     prices = _prices(entry)
     if prices:
-        extra["price_per_token"] = prices
+        extra[LISTED_PRICES] = prices
     return ModelInfo(
         id=id,
         created=_time(entry.get("created")),
@@ -110,9 +111,17 @@ def _stage(entry: Mapping[str, Any]) -> str | None:
 
 
 def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
-    """US dollars for one token, as decimal text."""
+    """US dollars for one token, as decimal text; of `request` and `search` for one of them."""
     pricing = _mapping(entry, "pricing")
-    names = {"input": "prompt", "output": "completion", "cache_read": "input_cache_read", "cache_write": "input_cache_write"}
+    names = {
+        "input": "prompt",
+        "output": "completion",
+        "cache_read": "input_cache_read",
+        "cache_write": "input_cache_write",
+        "reasoning": "internal_reasoning",
+        "request": "request",
+        "search": "web_search",
+    }
     found = {name: _decimal(pricing.get(key)) for name, key in names.items()}
     cents = {
         "input": "prompt_text_token_price",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.providers.limit_headers import exhausted_for
 
 _BUSY = frozenset({408, 409, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _MESSAGE_LIMIT = 500
@@ -160,6 +161,8 @@ def failure(
     kind, scope = kind_of(status, f"{code} {message}")
     if retry_after is None and headers is not None:
         retry_after = retry_after_seconds(headers, now)
+        if retry_after is None and kind is FailureKind.LIMITED and now is not None:
+            retry_after = exhausted_for(headers, now)
     text = " ".join(message.split())[:_MESSAGE_LIMIT] or code or "no message"
     return ProviderFailure(
         kind, provider, text, model=model, status=status, retry_after=retry_after, request_id=request_id, scope=scope

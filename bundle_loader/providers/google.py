@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart
-from bundle_loader.providers import config, faults, google_wire, table
+from bundle_loader.providers import config, faults, google_wire, limit_headers, table
 from bundle_loader.providers.aiohttp_session import open_session
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.google_faults import sort
@@ -102,6 +104,8 @@ class GoogleProvider:
                 if text:
                     yield Delta(text)
             turn = answer.turn(notes)
+            limits = limit_headers.vendor_limits(watched.headers, time.time() - watched.age, self._row.limit_windows, watched.age)
+            turn = replace(turn, limits=limits) if limits else turn
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass, it holds the key
             failed = self._failure(error, request.model, watched)
         finally:

@@ -9,6 +9,7 @@ from typing import Any
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.messages import (
     Finish,
+    Media,
     Message,
     Part,
     Text,
@@ -21,6 +22,7 @@ from bundle_loader.messages import (
 from bundle_loader.providers import faults
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.call_ids import CallIds
+from bundle_loader.routing.price import MEDIA
 
 VENDOR = "google"
 
@@ -32,6 +34,7 @@ _REFUSED = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"}
     | {"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"}
 )
+_MEDIA: dict[str, Media] = {kind: kind for kind in MEDIA}
 _ROLES = {"user": "user", "assistant": "model", "tool": "user"}
 
 
@@ -231,4 +234,16 @@ def _usage(told: Any) -> Usage | None:
         output_tokens=(told.candidates_token_count or 0) + thoughts,
         cache_read_tokens=told.cached_content_token_count or 0,
         reasoning_tokens=thoughts,
+        media=tuple(sorted(_media(told).items())),
     )
+
+
+def _media(told: Any) -> dict[Media, int]:
+    """What of the tokens was sound or pictures."""
+    found: dict[Media, int] = {}
+    for way, field in (("input", "prompt_tokens_details"), ("output", "candidates_tokens_details")):
+        for part in getattr(told, field, None) or ():
+            kind = _MEDIA.get(f"{way}_{str(getattr(part.modality, 'value', part.modality)).lower()}")
+            if kind is not None and part.token_count:
+                found[kind] = found.get(kind, 0) + part.token_count
+    return found

@@ -88,8 +88,9 @@ class ChatCalls:
             connect_timeout=self._connect_timeout,
             secret=self._api_key,
             options=_OPTIONS if self.row.keep_alive else _OPTIONS_FOR_ONE,
+            limit_windows=self.row.limit_windows,
         )
-        return call.run(openai_wire.Answer(self.id, request.model, self.row.id), notes)
+        return call.run(openai_wire.Answer(self.id, request.model, self.row.id, self.row), notes)
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice, and without any use before."""

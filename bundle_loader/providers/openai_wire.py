@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.messages import Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
+from bundle_loader.messages import Finish, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
 from bundle_loader.providers import config, faults, sdk_faults
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.call_ids import CallIds
+from bundle_loader.providers.reported import reported_cost
 from bundle_loader.providers.table import ProviderRow
+from bundle_loader.routing.price import way_of
 
 _FINISH: dict[str, Finish] = {
     "stop": "stop",
@@ -25,6 +27,13 @@ _FINISH: dict[str, Finish] = {
     "function_call": "tools",
 }
 _REASONING = ("reasoning_content", "reasoning")
+_MEDIA: tuple[tuple[Media, str, str], ...] = (
+    ("input_audio", "prompt_tokens_details", "audio_tokens"),
+    ("input_image", "prompt_tokens_details", "image_tokens"),
+    ("output_audio", "completion_tokens_details", "audio_tokens"),
+    ("output_image", "completion_tokens_details", "image_tokens"),
+)
+_TOO_MANY = 10**12
 
 
 def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -100,7 +109,10 @@ class _Call:
 class Answer:
     """Folds the chunks of one stream; `turn` tells whether they were an answer."""
 
-    def __init__(self, provider: str, model: str, vendor: str) -> None:
+    def __init__(self, provider: str, model: str, vendor: str, row: ProviderRow | None = None) -> None:
+        """`row` says where the vendor reports what it charges."""
+        self._row = row
+        self._served: str | None = None
         self._provider = provider
         self._asked = model
         self._vendor = vendor
@@ -124,6 +136,7 @@ class Answer:
             usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
             if usage:
                 self._usage = usage
+            self._served = way_of(chunk.get("service_tier")) or self._served
             choices = chunk["choices"]
             if not choices:
                 return ""
@@ -194,7 +207,9 @@ class Answer:
         if self._calls and finish == "stop":
             finish = "tools"
         message = Message("assistant", tuple(self._parts()))
-        return Turn(message, usage_of(self._usage), self._model, finish, notes)
+        cost, doubt = reported_cost(self._row, self._usage)
+        notes = (*notes, doubt) if doubt else notes
+        return Turn(message, usage_of(self._usage, self._served), self._model, finish, notes, cost)
 
     def _parts(self) -> list[Part]:
         parts: list[Part] = []
@@ -220,8 +235,8 @@ class Answer:
         return value
 
 
-def usage_of(told: Mapping[str, Any] | None) -> Usage | None:
-    """OpenAI's figures as neutral ones, or None."""
+def usage_of(told: Mapping[str, Any] | None, served: str | None = None) -> Usage | None:
+    """OpenAI's figures as neutral ones, or None. `served` is the way of serving that the answer names."""
     if not told or "prompt_tokens" not in told:
         return None
     prompt = _number(told, "prompt_tokens")
@@ -239,12 +254,14 @@ def usage_of(told: Mapping[str, Any] | None) -> Usage | None:
         cache_read_tokens=cached,
         cache_write_tokens=_number(before, "cache_write_tokens"),
         reasoning_tokens=reasoning,
+        media=tuple((kind, tokens) for kind, place, key in _MEDIA if (tokens := _number(_mapping(told, place), key))),
+        served=served,
     )
 
 
 def _number(told: Mapping[str, Any], key: str) -> int:
     value = told.get(key)
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value < _TOO_MANY else 0
 
 
 def _mapping(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:

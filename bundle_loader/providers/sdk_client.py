@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Protocol
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart, Turn
-from bundle_loader.providers import faults, sdk_faults
+from bundle_loader.providers import faults, limit_headers, sdk_faults
 from bundle_loader.providers.patience import Patience
 from bundle_loader.providers.sse import SseParser
 
@@ -103,6 +104,8 @@ class Call:
     connect_timeout: float
     secret: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    limit_windows: Mapping[str, str] = field(default_factory=dict)
+    """As in the provider's row."""
     _response: Any = field(default=None, init=False)
 
     async def run(self, answer: Answer, notes: tuple[str, ...]) -> AsyncGenerator[StreamPart]:
@@ -113,10 +116,12 @@ class Call:
         """
         failed: ProviderFailure | None = None
         turn: Turn | None = None
-        deadline = asyncio.get_running_loop().time() + self.seconds
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.seconds
         patience = Patience()
         try:
             await patience.step(self._send(), deadline)
+            answered = clock()
             parser = SseParser()
             chunk: bytes | None = b""
             async with aclosing(self._response.aiter_bytes()) as chunks:
@@ -129,7 +134,7 @@ class Call:
                             yield Delta(text)
                 if answer.ended:
                     await _drain(chunks)
-            turn = answer.turn(notes)
+            turn = self._with_limits(answer.turn(notes), clock() - answered)
         except Exception as error:  # noqa: BLE001 - the adapter's boundary
             failed = self._failure(error)
         finally:
@@ -163,6 +168,11 @@ class Call:
                 if isinstance(value, dict) and value.get("error"):
                     raise sdk_faults.inside_stream(value["error"], self.provider, self.model)
         raise faults.broken(self.provider, self.model, f"the answer is {kind}, not an event stream")
+
+    def _with_limits(self, turn: Turn, age: float) -> Turn:
+        """The turn with what the headers, which came `age` seconds ago, say of rate limits."""
+        limits = limit_headers.vendor_limits(self._response.headers, time.time() - age, self.limit_windows, age)
+        return replace(turn, limits=limits) if limits else turn
 
     def _failure(self, error: Exception) -> ProviderFailure:
         answering = self._response is not None

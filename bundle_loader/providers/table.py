@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +16,8 @@ import yaml
 
 Adapter = Literal["anthropic", "openai", "google", "ollama", "compatible", "none"]
 
+LISTED_PRICES = "price_per_token"
+"""Under which key of `ModelInfo.extra` a list of models gives prices: kind of token -> US dollars for one, as text."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
 
@@ -39,6 +42,8 @@ class ProviderRow:
     free_models: tuple[str, ...] = ("*",)
     """The ids that are free where `cost` is free (patterns)."""
     requests_per_minute: int | None = None
+    limit_windows: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    """`requests` or `tokens` -> what the vendor's limit headers of that name count by, where it is not a minute."""
     prices: str | None = None
     """The provider's id in genai-prices."""
     config: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -59,6 +64,10 @@ class ProviderRow:
     """False where each request must have a connection of its own."""
     models_path: str = "models"
     """The path of the model list, below the base URL."""
+    cost_field: str | None = None
+    """The field of `usage` in which the vendor says what it charges."""
+    cost_unit: Decimal = Decimal(1)
+    """What one of `cost_field` is, in US dollars."""
     why_none: str | None = None
     """Why `adapter` is none, in words."""
 
@@ -88,7 +97,8 @@ def row(name: str) -> ProviderRow | None:
 
 
 def _row(id: str, fields: Mapping[str, Any]) -> ProviderRow:
-    return ProviderRow(id=id, **{key: _frozen(value) for key, value in fields.items()})
+    frozen: dict[str, Any] = {key: Decimal(value) if key == "cost_unit" else _frozen(value) for key, value in fields.items()}
+    return ProviderRow(id=id, **frozen)
 
 
 def _frozen(value: Any) -> Any:

@@ -20,7 +20,7 @@ class Watched:
     requests that run side by side do not mix.
     """
 
-    __slots__ = ("_close", "_deadline", "_patience", "headers", "seconds", "status")
+    __slots__ = ("_close", "_deadline", "_patience", "_saw", "headers", "seconds", "status")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -30,12 +30,14 @@ class Watched:
         """None until a response has begun."""
         self.headers: Mapping[str, str] = {}
         self._close: Callable[[], None] | None = None
+        self._saw = 0.0
 
     def saw(self, status: int, headers: Mapping[str, str], close: Callable[[], None] | None = None) -> None:
         """A response has begun; `close` drops its connection."""
         self.status = status
         self.headers = headers
         self._close = close
+        self._saw = asyncio.get_running_loop().time()
 
     async def step(self, awaited: Awaitable[_T]) -> _T:
         """Await a part of the request. Raises `TimeoutError` once the deadline has passed."""
@@ -49,6 +51,11 @@ class Watched:
     def answering(self) -> bool:
         """True once a success status has arrived."""
         return self.status == 200
+
+    @property
+    def age(self) -> float:
+        """Seconds since a response began."""
+        return asyncio.get_running_loop().time() - self._saw
 
     @property
     def content_type(self) -> str:

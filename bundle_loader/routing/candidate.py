@@ -9,6 +9,7 @@ from typing import Any
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.request import DecidedBy
+from bundle_loader.routing.standing import Bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Route:
     """Who decided, in words: `agent git-ops, tier budget`."""
     tier: str | None = None
     notes: tuple[str, ...] = ()
+    barred: tuple[Bar, ...] = field(default=(), repr=False)
+    """What budgets, and vendors that take no more for now, had against models that could serve."""
 
     @property
     def chosen(self) -> Candidate | None:

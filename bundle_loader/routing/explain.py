@@ -12,6 +12,7 @@ from bundle_loader.declared.bundle import SELF, Bundle, Contribution
 from bundle_loader.declared.fold import is_base, is_keyed
 from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null, path_text, position
 from bundle_loader.declared.tree import Sequence as List
+from bundle_loader.masking import masked
 from bundle_loader.routing.request import DecidedBy, Request
 from bundle_loader.routing.select import DECIDERS, Selection
 
@@ -21,6 +22,8 @@ _LISTS: Final = ("provider_preferences", "content_fallback")
 """Fields whose element `base` keeps what was inherited."""
 _RIVALS: Final = (SLOT_KEYS, ("content_fallback",))
 """Fields of which writing one clears the others, but for what its `base` keeps."""
+PIN: Final = "pin"
+"""The field under which the pins of settings stand."""
 _USES_BASE: Final = re.compile(r"\{[{%][^}]*\bbase\b")
 
 
@@ -40,7 +43,8 @@ class Origin:
 
     def __str__(self) -> str:
         through = f", extending {self.inherited}" if self.inherited else ""
-        text = f"{self.field} = {self.value}  {self.file}:{self.line} (bundle {self.bundle}{through})"
+        whose = self.bundle if self.field == PIN else f"bundle {self.bundle}"
+        text = f"{self.field} = {self.value}  {self.file}:{self.line} ({whose}{through})"
         return f"{text}: lost to {self.lost}" if self.lost else text
 
 
@@ -82,7 +86,29 @@ def origins(bundle: Bundle, agent: str) -> list[Origin]:
             if path in layer.leaves:
                 slot = slots.get((id(layer), path[0]))
                 found.append(layer.origin(path, layer.cut or (losses[id(layer)].get(path, "") if slot is None else slot)))
-    return found + _instructions(bundle, agent, layers)
+    return found + _instructions(bundle, agent, layers) + _pins(bundle, agent)
+
+
+def _pins(bundle: Bundle, agent: str) -> list[Origin]:
+    """3. A pin in settings, user before organisation: every one that was written, the most derived first, and who lost."""
+    found: list[Origin] = []
+    chosen = bundle.pins.get(agent)
+    lost = ""
+    for file in reversed(bundle.settings):
+        pins = file.tree.entries.get("agents")
+        node = pins.entries.get(agent) if isinstance(pins, Mapping) else None
+        if node is None:
+            continue
+        line = position(file.tree, ("agents", agent), key=True)[1]
+        here = f"{file.file}:{line} ({file.layer.name})"
+        holds = chosen is not None and chosen.setting == file.place("agents", agent)
+        why = lost or ("" if holds or is_null(node) else "nobody: it is left out, as check says")
+        mandate = bundle.mandates.get(agent)
+        if lost and mandate is not None and mandate.setting == file.place("agents", agent):
+            why += ", and still a gate: it is mandatory"
+        found.append(Origin(PIN, shown(node), file.layer.name, file.file, line, why))
+        lost = lost or (here if holds or is_null(node) else "")
+    return found
 
 
 def _lineage(bundle: Bundle, agent: str, above: tuple[str, ...] = ()) -> list[_Layer]:
@@ -126,7 +152,9 @@ def _base(bundle: Bundle, own: Sequence[Contribution]) -> str | None:
         return None
     if bundle.contributions(node.text):
         return node.text
-    owner, _, short = node.text.rpartition(":")
+    owner, colon, short = node.text.rpartition(":")
+    if not colon:
+        return next((name for name, agent in sorted(bundle.agents.items()) if short in agent.aliases), None)
     return short if any(written.bundle == owner for written in bundle.contributions(short)) else None
 
 
@@ -197,7 +225,7 @@ def _first_line(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
+    text = masked(" ".join(text.split()))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.catalogue import ModelInfo
-from bundle_loader.routing.model_names import matches, snapshots_of
+from bundle_loader.routing.charged import CallFacts
+from bundle_loader.routing.model_names import family, matches, snapshots_of
 from bundle_loader.routing.offer import Offer
+from bundle_loader.routing.price import FREE, Price
 from bundle_loader.routing.request import Request
+from bundle_loader.routing.standing import Bar, Standing, Wish, bar_against
 
 Gate: TypeAlias = Callable[[Request, Offer, ModelInfo], str | None]
 
@@ -66,7 +70,32 @@ FORBIDDEN: Final = "forbidden: "
 """How the reason of a mandate begins."""
 
 GATES: Final[tuple[Gate, ...]] = (boundary, kind, stage, capability, window, mandate)
-"""In the order in which they are asked."""
+"""In the order in which they are asked; `budget` comes after all of them."""
+
+PriceOf: TypeAlias = Callable[[Candidate], Price | None]
+
+
+def local_is_free(candidate: Candidate) -> Price | None:
+    """What is known of a price without any book of prices."""
+    return FREE if candidate.local else None
+
+
+def budget(request: Request, candidate: Candidate, tier: str | None, standing: Standing, price_of: PriceOf) -> Bar | None:
+    """A budget that is used up, or a model family that its vendor has closed, until after the deadline.
+
+    Advisory, by what is settled: the meter takes what must be exact.
+    """
+    if not standing.accounts and not standing.closed:
+        return None
+    # a budget for each delegation tree begins anew with this one, so no account of any other tree is meant
+    facts = CallFacts(
+        candidate.provider, candidate.model, family(candidate.model), request.agent.name, "",
+        request.profile, request.stage, request.role, tier, request.tags,
+    )  # fmt: skip
+    said = candidate.config.get("max_tokens")
+    listed = candidate.info.output_limit if candidate.info is not None else None
+    most = said if isinstance(said, int) else listed
+    return bar_against(standing, Wish(facts, price_of(candidate), request.input_floor or 0, most, request.deadline))
 
 
 def reason_against(request: Request, offer: Offer, model: ModelInfo, gates: tuple[Gate, ...] = GATES) -> str | None:

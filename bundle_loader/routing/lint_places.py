@@ -56,7 +56,7 @@ def elements(key: str, node: Node) -> Iterator[Element]:
         yield Element(key, WrittenPreference(tier=node.text), node)
     elif isinstance(node, Sequence):
         for index, item in enumerate(node.items):
-            yield Element(f"{key}[{index}]", WrittenPreference.model_validate(plain(item)), item)
+            yield Element(f"{key}[{node.number(index)}]", WrittenPreference.model_validate(plain(item)), item)
 
 
 def _child(node: Node | None, key: str) -> Node | None:

@@ -14,20 +14,24 @@ from bundle_loader.routing.lint_places import agent_lists, elements, tables
 def unused_tiers(bundle: Bundle) -> list[Fault]:
     """Tiers that the root bundle's own file writes and that no agent, profile, role, default, test or other tier names.
 
-    A tier that was inherited is its author's affair, and a bundle without agents is made to be included.
+    A tier that was inherited is its author's affair, one of settings is for any bundle, and a bundle without agents is made to
+    be included.
     """
     header = bundle.header
-    if header is None or not bundle.agents:
+    file = next((layer.file for layer in reversed(bundle.laid) if not layer.settings), None)
+    # what has faults may name any of them
+    if header is None or not bundle.agents or file is None or any(problem.level == "error" for problem in bundle.problems):
         return []
     places = {name: position(header, ("tiers", name), key=True) for name in bundle.tiers}
-    idle = {name for name in bundle.tiers if position(header, ("tiers", name))[0] == header.file}
+    idle = {name for name in bundle.tiers if position(header, ("tiers", name))[0] == file}
     idle -= {bundle.default} | set(_in_tables(bundle)) | set(_words(bundle.extra))
     idle -= {agent.tier for agent in (*bundle.agents.values(), *bundle.hidden.values())}
-    idle -= {test.tier for test in bundle.tests}
+    idle -= {test.tier for test in bundle.tests} | {budget.emergency for budget in bundle.budgets.values()}
+    idle -= {pin.tier for pin in bundle.pins.values()} | {bundle.settings_default}
     if idle:
         idle -= set(_in_agents(bundle))
     message = "no agent, profile, role, default or other tier names this tier; remove it, or name it in a test if callers do"
-    return [Fault(header.file, *places[name][1:], f"tiers.{name}", message, "warning", "unused-tier") for name in sorted(idle)]
+    return [Fault(file, *places[name][1:], f"tiers.{name}", message, "warning", "unused-tier") for name in sorted(idle)]
 
 
 def empty_lists(bundle: Bundle) -> list[Fault]:

@@ -21,21 +21,52 @@ class _Allowed:
 
 
 def widened_tools(bundle: Bundle, agent: Agent) -> list[Fault]:
-    """A warning for each derived layer that lets an agent use what its inherited list does not allow."""
+    """A warning for each derived layer that lets an agent use what its inherited list does not allow.
+
+    One slot. Extended agent < agent file < patch of a base bundle < patch of a derived bundle: what an agent extends is a layer
+    too, where it is of another bundle. A layer that drops the list lets nothing through where a later one writes it again.
+    """
     written = bundle.contributions(agent.name)
-    if len({contribution.bundle for contribution in written}) < 2:
+    if len({contribution.bundle for contribution in written}) < 2 and all(_extends(one.tree) is None for one in written):
         return []
+    steps = [(contribution, contribution.tree) for contribution in written]
     found: list[Fault] = []
     below: _Allowed | None = None
-    for contribution in written:
-        tree = contribution.tree
+    for index, (contribution, tree) in enumerate(steps):
         here = _allowed(bundle, contribution, tree, below)
+        if here.tools is None and any("tools" in later.entries and _lists(later) for _, later in steps[index + 1 :]):
+            below = here if below is None else below
+            continue
+        message = None
         if below is not None and below.bundle != contribution.bundle and here is not below:
             message = _message(below, here, "tools" in tree.entries)
-            if message is not None:
-                found.append(_fault(agent.name, contribution, tree, message))
+        extended = _extended_layer(bundle, contribution, tree) if "tools" in tree.entries else None
+        if message is None and extended is not None:
+            message = _message(extended, here, True)
+        if message is not None:
+            found.append(_fault(agent.name, contribution, tree, message))
         below = here
     return found
+
+
+def _lists(tree: Mapping) -> bool:
+    return _names(tree.entries["tools"]) is not None
+
+
+def _extended_layer(bundle: Bundle, contribution: Contribution, tree: Mapping) -> _Allowed | None:
+    """What the agent that this layer extends may use, where that is an agent of another bundle."""
+    name = _extends(tree)
+    try:
+        base = bundle.agent(name) if name is not None else None
+    except (RequestError, DeclarationError):
+        return None
+    if name is None or base is None or base.bundle == contribution.bundle:
+        return None
+    layers = [one.tree for one in bundle.contributions(name) or bundle.contributions(base.name)]
+    tree = next((layer for layer in reversed(layers) if "tools" in layer.entries), layers[-1] if layers else tree)
+    line, column = tree.keys.get("tools", (tree.line, tree.column))
+    tools = None if base.tools is None else frozenset(base.tools)
+    return _Allowed(tools, base.bundle, f"{tree.file}:{line}:{column}")
 
 
 def _allowed(bundle: Bundle, contribution: Contribution, tree: Mapping, below: _Allowed | None) -> _Allowed:

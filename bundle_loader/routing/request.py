@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
 
 from pydantic import ValidationError
 
@@ -16,6 +16,10 @@ from bundle_loader.errors import RequestError
 
 Pair: TypeAlias = tuple[str, str]
 """A provider and a concrete model."""
+
+
+DEADLINE: Final = 300.0
+"""Seconds that work may take where neither the caller nor the agent says."""
 
 
 class DecidedBy(StrEnum):
@@ -72,6 +76,9 @@ class Request:
     local_only: bool = False
     mandate: Pin | None = None
     """The list outside of which the organisation lets nobody choose for this agent."""
+    tags: tuple[str, ...] = ()
+    deadline: float = DEADLINE
+    """Seconds that the whole work may take."""
 
 
 def make_request(
@@ -89,6 +96,8 @@ def make_request(
     tools: bool = False,
     input_floor: int | None = None,
     local_only: bool = False,
+    tags: Sequence[str] = (),
+    deadline: float | None = None,
 ) -> Request:
     """A request from a caller's words. Raises RequestError where they contradict each other or make no list."""
     if preferences is not None and model is not None:
@@ -108,8 +117,9 @@ def make_request(
         if not own:
             raise RequestError("preferences is empty, so nothing could answer; leave it out to let the agent decide")
     return Request(
-        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), tools, input_floor, local_only
-    )
+        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), tools, input_floor, local_only,
+        tags=tuple(tags), deadline=deadline or agent.limits.timeout or DEADLINE,
+    )  # fmt: skip
 
 
 def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:

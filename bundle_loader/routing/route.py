@@ -6,27 +6,46 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.catalogue import ModelInfo
-from bundle_loader.routing.gates import FORBIDDEN, reason_against
+from bundle_loader.routing.gates import FORBIDDEN, PriceOf, budget, local_is_free, reason_against
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import Request
-from bundle_loader.routing.resolve import Resolver
+from bundle_loader.routing.resolve import Resolved, Resolver
 from bundle_loader.routing.select import Selection, mandated, select
+from bundle_loader.routing.standing import NOTHING, Bar, Standing
 
 
-def route(bundle: Bundle, request: Request, offers: Offers, resolver: Resolver) -> Route:
-    """The route for one request over what the providers offer now. Pure: the same values give the same route."""
-    return route_selection(select(bundle, request, dict(offers.aliases)), mandated(bundle, request), offers, resolver)
+def route(
+    bundle: Bundle,
+    request: Request,
+    offers: Offers,
+    resolver: Resolver,
+    standing: Standing = NOTHING,
+    price_of: PriceOf = local_is_free,
+) -> Route:
+    """The route for one request over what the providers offer now. Pure: the same values give the same route.
+
+    `standing` is what the ledger knows; `price_of` gives the price of a candidate, or None where it is not known.
+    """
+    selection = select(bundle, request, dict(offers.aliases))
+    return route_selection(selection, mandated(bundle, request), offers, resolver, standing, price_of)
 
 
-def route_selection(selection: Selection, request: Request, offers: Offers, resolver: Resolver) -> Route:
+def route_selection(
+    selection: Selection,
+    request: Request,
+    offers: Offers,
+    resolver: Resolver,
+    standing: Standing = NOTHING,
+    price_of: PriceOf = local_is_free,
+) -> Route:
     """As `route`, for a list that was already selected."""
-    candidates: list[Candidate] = []
+    walk = _Walk(request, selection.tier, standing, price_of)
     rejections = [Rejection(item.provider, item.model, reason, item) for item, reason in selection.refused]
     notes = list(selection.notes)
     for preference in selection.preferences:
-        found = _admit(preference, request, offers, resolver, candidates)
+        found = walk.admit(preference, *resolver.resolve(preference, offers))
         if isinstance(found, Candidate):
-            candidates.append(found)
+            walk.candidates.append(found)
         else:
             rejections.append(found)
         offer = offers.find(preference.provider)
@@ -34,55 +53,92 @@ def route_selection(selection: Selection, request: Request, offers: Offers, reso
             notes.append(offer.note)
     return Route(
         request.agent.name,
-        tuple(candidates),
+        tuple(walk.candidates),
         tuple(rejections),
         selection.decided_by,
         selection.decision,
         selection.tier,
-        tuple(notes),
+        tuple(notes + walk.notes),
+        tuple(walk.barred),
     )
 
 
-def _admit(
-    preference: Preference, request: Request, offers: Offers, resolver: Resolver, earlier: list[Candidate]
-) -> Candidate | Rejection:
-    """A preference gives one candidate: the best model that passes the gates."""
-    offer, resolved = resolver.resolve(preference, offers)
-    if offer is None or resolved.reason is not None:
-        return _reject(preference, resolved.reason or "")
-    reasons: list[str] = []
-    best: ModelInfo | None = None
-    for model in resolved.models:
-        reason = reason_against(request, offer, model)
-        if reason is not None:
-            reasons += [reason] if reason not in reasons else []
-        elif best is None:
-            best = model
-        else:
-            return _candidate(preference, request, offer, best, model, resolved.stands_for, earlier)
-    if best is not None:
-        return _candidate(preference, request, offer, best, None, resolved.stands_for, earlier)
-    reasons.sort(key=lambda reason: not reason.startswith(FORBIDDEN))
-    shown = "; ".join(reasons[:3])
-    return _reject(preference, shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more")
+def still_open(route: Route, request: Request, standing: Standing, price_of: PriceOf) -> bool:
+    """Whether what the ledger knows now has nothing against any candidate of a route."""
+    return all(budget(request, candidate, route.tier, standing, price_of) is None for candidate in route.candidates)
 
 
-def _candidate(
-    preference: Preference,
-    request: Request,
-    offer: Offer,
-    model: ModelInfo,
-    spare: ModelInfo | None,
-    written: str | None,
-    earlier: list[Candidate],
-) -> Candidate | Rejection:
-    # Not deciders. Config: agent.config < preference.config < caller.
-    config = {**request.agent.config, **preference.config, **request.config}
-    for other in earlier:
-        if other.provider == offer.provider and other.model == model.id and other.config == config:
-            return _reject(preference, f"{model.id} is already a candidate, by {other.preference}")
-    simulated = offer.catalogue is not None and offer.catalogue.simulated
-    return Candidate(offer.provider, model.id, preference, config, model, spare, written, offer.local, simulated)
+class _Walk:
+    """The candidates so far, and what budgets had against others."""
+
+    def __init__(self, request: Request, tier: str | None, standing: Standing, price_of: PriceOf) -> None:
+        self.candidates: list[Candidate] = []
+        self.barred: list[Bar] = []
+        self.notes: list[str] = []
+        self._request = request
+        self._tier = tier
+        self._standing = standing
+        self._price_of = price_of
+        self._limited = bool(standing.accounts or standing.closed)
+        self._passed: list[str] = []
+        """Models of the preference at hand that budgets kept from being its best."""
+
+    def admit(self, preference: Preference, offer: Offer | None, resolved: Resolved) -> Candidate | Rejection:
+        """A preference gives one candidate: the best model that passes the gates."""
+        if offer is None or resolved.reason is not None:
+            return _reject(preference, resolved.reason or "")
+        reasons: list[str] = []
+        best: ModelInfo | None = None
+        for model in resolved.models:
+            reason = reason_against(self._request, offer, model)
+            if reason is None and self._limited:
+                reason = self._over(preference, offer, model, resolved.stands_for, best)
+            if reason is not None:
+                reasons += [reason] if reason not in reasons else []
+            elif best is None:
+                best = model
+            else:
+                return self._candidate(preference, offer, best, model, resolved.stands_for)
+        if best is not None:
+            return self._candidate(preference, offer, best, None, resolved.stands_for)
+        self._passed.clear()
+        reasons.sort(key=lambda reason: not reason.startswith(FORBIDDEN))
+        shown = "; ".join(reasons[:3])
+        return _reject(preference, shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more")
+
+    def _over(
+        self, preference: Preference, offer: Offer, model: ModelInfo, written: str | None, best: ModelInfo | None
+    ) -> str | None:
+        """What a budget has against a model; where it would have been the best one, that is told."""
+        candidate = self._made(preference, offer, model, None, written)
+        bar = budget(self._request, candidate, self._tier, self._standing, self._price_of)
+        if bar is None:
+            return None
+        if bar not in self.barred:
+            self.barred.append(bar)
+        if best is None:
+            self._passed.append(f"{offer.provider}/{model.id} was passed over: {bar.reason}")
+        return bar.reason
+
+    def _made(
+        self, preference: Preference, offer: Offer, model: ModelInfo, spare: ModelInfo | None, written: str | None
+    ) -> Candidate:
+        # Not deciders. Config: agent.config < preference.config < caller.
+        config = {**self._request.agent.config, **preference.config, **self._request.config}
+        simulated = offer.catalogue is not None and offer.catalogue.simulated
+        return Candidate(offer.provider, model.id, preference, config, model, spare, written, offer.local, simulated)
+
+    def _candidate(
+        self, preference: Preference, offer: Offer, model: ModelInfo, spare: ModelInfo | None, written: str | None
+    ) -> Candidate | Rejection:
+        if self._passed:
+            self.notes += (note for note in self._passed if note not in self.notes)
+            self._passed.clear()
+        made = self._made(preference, offer, model, spare, written)
+        for other in self.candidates:
+            if (other.provider, other.model) == (made.provider, made.model) and other.config == made.config:
+                return _reject(preference, f"{model.id} is already a candidate, by {other.preference}")
+        return made
 
 
 def _reject(preference: Preference, reason: str) -> Rejection:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.tables import Expectation, RouteTest
-from bundle_loader.declared.tree import position
+from bundle_loader.declared.tree import path_text, position, written_path
 from bundle_loader.errors import DeclarationError, Fault, RequestError
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.model_names import is_pattern, matches
@@ -64,9 +64,11 @@ def _request(bundle: Bundle, test: RouteTest) -> Request:
 
 def _fault(bundle: Bundle, index: int, test: RouteTest, message: str) -> Fault:
     header = bundle.header
-    place = position(header, ("tests", index)) if header is not None else ("", 0, 0)
+    path: tuple[str | int, ...] = ("tests", index)
+    place = position(header, path) if header is not None else ("", 0, 0)
+    key = path_text(path if header is None else written_path(header, path))
     called = f"'{test.name}', " if test.name else ""
-    return Fault(*place, f"tests[{index}]", f"{called}agent {test.agent}: {message}", rule=RULE)
+    return Fault(*place, key, f"{called}agent {test.agent}: {message}", rule=RULE)
 
 
 def _differences(expect: Expectation, found: Route, aliases: Mapping[str, str]) -> Iterator[str]:

@@ -30,6 +30,10 @@ class Reply:
     thinking: str = ""
     model: str | None = None
     """The model that the answer names; None for the one that was asked."""
+    also_counted: Mapping[str, Any] = field(default_factory=dict)
+    """More fields of the vendor's own usage object, over those that `usage` comes to."""
+    also_said: Mapping[str, Any] = field(default_factory=dict)
+    """More fields at the top of the answer (of each chunk), for OpenAI's protocol."""
 
     @property
     def reason(self) -> str:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.support.limiter import Limiter
 from tests.support.script import DEFAULT_TEXT, Fault, Reply, Request
 
 JSON = "application/json"
@@ -130,6 +131,8 @@ class Vendor:
     """Globs of models that take no tools."""
     needs_signature: set[str] = field(default_factory=set)
     """Globs of models (Google) that want the signature of their own calls back."""
+    limiter: Limiter | None = None
+    """Counts the chats, refuses what is too many, and says in headers what is left."""
     in_flight: int = 0
     most_in_flight: int = 0
     _count: itertools.count[int] = field(default_factory=lambda: itertools.count(1))

@@ -27,7 +27,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -71,6 +71,8 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._streaming = False
+        self.headers: Mapping[str, str] = {}
+        """Beside those of every answer."""
 
     async def pause(self, seconds: float) -> None:
         """Wait, or stop at once when the client goes away."""
@@ -108,6 +110,7 @@ class _Exchange:
 
     async def _start(self, status: int, headers: dict[str, str]) -> None:
         self.request.status = status
+        headers = {**self.headers, **headers}
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
@@ -152,6 +155,9 @@ class Loopback:
             await exchange.answer(objection)
             return
         fault = vendor.next_fault(request.endpoint, request.model)
+        if request.endpoint == "chat" and vendor.limiter is not None:
+            fault = vendor.limiter.arrive(request) or fault
+            exchange.headers = vendor.limiter.headers(request)
         if request.endpoint == "chat":
             await exchange.pause(vendor.delay)
         if fault is not None and fault.kind in ("reset", "hang_up"):

@@ -121,17 +121,19 @@ class AnthropicWire:
         body = self._message(vendor, request, reply)
         body |= {"content": content, "stop_reason": _stop_reason(reply), "stop_details": _stop_details(reply)}
         if reply.usage is not None:
-            body["usage"] = _usage(reply.usage, reply.usage.output_tokens)
+            body["usage"] = _usage(reply.usage, reply.usage.output_tokens) | dict(reply.also_counted)
         return self._answer(body)
 
     def stream(self, vendor: Vendor, request: Request, reply: Reply) -> Stream:
         message = self._message(vendor, request, reply)
         if reply.usage is not None:
-            message["usage"] = _usage(reply.usage, 1)
+            message["usage"] = _usage(reply.usage, 1) | dict(reply.also_counted)
         head = _event("message_start", message=message) + _event("ping")
         pieces = [head, *_blocks(vendor, reply)]
         delta = {"stop_reason": _stop_reason(reply), "stop_sequence": None, "stop_details": _stop_details(reply)}
-        usage = {} if reply.usage is None else {"usage": _usage(reply.usage, reply.usage.output_tokens)}
+        usage = (
+            {} if reply.usage is None else {"usage": _usage(reply.usage, reply.usage.output_tokens) | dict(reply.also_counted)}
+        )
         pieces.append(_event("message_delta", delta=delta, **usage) + _event("message_stop"))
         return Stream(tuple(pieces), max(1, len(pieces) // 2))
 

@@ -171,7 +171,7 @@ class GoogleWire:
             candidate["finishReason"] = _FINISH.get(reply.reason, reply.reason)
             if reply.reason == "refused":
                 candidate["safetyRatings"] = _RATINGS
-        counted = {} if reply.usage is None else {"usageMetadata": _usage(reply.usage, last)}
+        counted = {} if reply.usage is None else {"usageMetadata": _usage(reply.usage, last) | dict(reply.also_counted)}
         return {"candidates": [candidate], **counted, **frame}
 
 

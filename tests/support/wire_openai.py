@@ -106,7 +106,7 @@ class OpenAIWire:
         choice = {"index": 0, "message": message, "finish_reason": _FINISH.get(reply.reason, reply.reason), "logprobs": None}
         body = self._frame(vendor, request, reply) | {"object": "chat.completion", "choices": [choice]}
         if reply.usage is not None:
-            body["usage"] = _usage(reply.usage)
+            body["usage"] = _usage(reply.usage) | dict(reply.also_counted)
         return self._answer(body)
 
     def stream(self, vendor: Vendor, request: Request, reply: Reply) -> Stream:
@@ -122,7 +122,7 @@ class OpenAIWire:
         pieces += [chunk(delta) for delta in _deltas(vendor, reply)]
         last = chunk({}, _FINISH.get(reply.reason, reply.reason))
         if counted and reply.usage is not None:
-            last += _data(frame | {"choices": [], "usage": _usage(reply.usage)})
+            last += _data(frame | {"choices": [], "usage": _usage(reply.usage) | dict(reply.also_counted)})
         pieces.append(last + b"data: [DONE]\n\n")
         return Stream(tuple(pieces), max(1, len(pieces) // 2))
 
@@ -162,6 +162,7 @@ class OpenAIWire:
             "created": _CREATED,
             "model": reply.model or vendor.aliases.get(asked, asked),
             "system_fingerprint": "fp_loopback",
+            **reply.also_said,
         }
 
     def _answer(self, body: Mapping[str, Any], status: int = 200) -> Answer:

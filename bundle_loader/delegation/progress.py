@@ -1,0 +1,69 @@
+"""What a delegation has gathered so far: its history, its attempts, and what budgets had to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from bundle_loader.delegation.result import Attempt
+from bundle_loader.errors import OverBudget
+from bundle_loader.events import BudgetEvent, OutcomeEvent, TurnEvent
+from bundle_loader.messages import Message, Usage
+from bundle_loader.routing.candidate import Candidate, Rejection
+
+
+@dataclass(slots=True)
+class Progress:
+    """A run between its events."""
+
+    history: list[Message]
+    notes: list[str]
+    attempts: list[Attempt] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = field(default_factory=Decimal)
+    turns: int = 0
+    simulated: bool = False
+    """Of the candidate that was tried last."""
+    shown: str = ""
+    """Text of the current turn that the caller has seen."""
+    outcome: OutcomeEvent | None = None
+    refused: dict[tuple[str, str], Rejection] = field(default_factory=dict)
+    """Provider and model -> why a budget did not let it be asked; the latest reason."""
+    over: dict[tuple[str, str], OverBudget] = field(default_factory=dict)
+    """Provider and model -> how a budget refused it, before or between its turns."""
+    unsaid: list[BudgetEvent] = field(default_factory=list)
+    """What budgets had to say since the last event."""
+
+    def hear(self, notes: Iterable[str]) -> None:
+        """Take in what budgets said, once: an event of the stream, and a note of the result."""
+        for note in notes:
+            if note not in self.notes:
+                self.notes.append(note)
+                self.unsaid.append(BudgetEvent(note))
+
+    def news(self) -> list[BudgetEvent]:
+        """What is to be said now."""
+        unsaid, self.unsaid = self.unsaid, []
+        return unsaid
+
+    def held_back(self, failure: OverBudget) -> None:
+        """A call waits for what others hold, or for a window to move on: visible, whatever comes of it."""
+        whose = f"budget '{failure.budget}'" if failure.budget else failure.provider
+        self.hear([f"{whose} held a call back: {failure.why}"])
+
+    def emergency(self, candidates_of: Callable[[str], tuple[Candidate, ...]], tier: str) -> tuple[Candidate, ...]:
+        """The candidates of a budget's emergency tier; that it takes over is said."""
+        found = candidates_of(tier)
+        if found:
+            self.hear([f"a budget is used up; its emergency tier '{tier}' takes over"])
+        return found
+
+    def turn(self, event: TurnEvent, lowered: tuple[str, int] | None) -> None:
+        """A turn is finished; `lowered` is the budget for which its answer was kept short, and the tokens that it left."""
+        self.history += event.added
+        self.turns += 1
+        self.shown = ""
+        self.notes += [note for note in event.turn.notes if note not in self.notes]
+        if event.turn.finish == "length" and lowered is not None:
+            self.hear([f"the answer was cut at {lowered[1]} tokens: budget '{lowered[0]}' has no more left"])
