@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from bundle_loader.cli.options import BundleOption, JsonOption
-from bundle_loader.cli.output import as_json, table
+from bundle_loader.cli.output import as_json, table, without_keys
 from bundle_loader.sources.load import load_bundle
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -16,12 +16,8 @@ def agents(bundle: BundleOption = None, json: JsonOption = False) -> None:
     """List the agents of a bundle, their tiers and what they prefer."""
     loaded = load_bundle(bundle)
     if json:
-        as_json(
-            {
-                "bundle": loaded.name,
-                "agents": [agent.model_dump(mode="json", exclude={"instruction"}) for agent in loaded.agents.values()],
-            }
-        )
+        listed = [agent.model_dump(mode="json", exclude={"instruction"}) for agent in loaded.agents.values()]
+        as_json(without_keys({"bundle": loaded.name, "agents": listed}))
         return
     rows = []
     for agent in sorted(loaded.agents.values(), key=lambda agent: agent.name):

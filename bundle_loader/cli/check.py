@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +16,20 @@ from bundle_loader.cli.options import BundleOption, JsonOption
 from bundle_loader.cli.output import as_json, jsonable
 from bundle_loader.cli.recipe_check import line_of, print_recipe_check
 from bundle_loader.declared.bundle import Bundle
-from bundle_loader.delegation.instruction import template_faults
+from bundle_loader.declared.mended import not_following
+from bundle_loader.delegation.template_faults import template_faults
 from bundle_loader.delegation.template_lint import undefined_variables
 from bundle_loader.errors import DeclarationError, Fault
+from bundle_loader.ledger.prices import PriceBook, Sale
 from bundle_loader.providers import table
 from bundle_loader.providers.live import aliases
+from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.lint import lint, without_preferences
+from bundle_loader.routing.price import Price
 from bundle_loader.routing.route_tests import Outcome, run_tests
-from bundle_loader.sources.load import load_bundle
+from bundle_loader.sources.files import SUFFIXES
+from bundle_loader.sources.load import examine_bundle
+from bundle_loader.sources.recipes import is_recipe
 
 __all__ = ["app", "provider_names", "shipped_catalogues"]
 
@@ -31,7 +38,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def check(
-    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe file, to check it alone.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A bundle, an agent or a recipe, to check it alone.")
+    ] = None,
     bundle: BundleOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
     routes: Annotated[bool, typer.Option("--routes", help="Run the bundle's own tests of its routes.")] = False,
@@ -40,25 +49,36 @@ def check(
 ) -> None:
     """Check a bundle and its agents, or a recipe file: every fault with file, line and remedy.
 
+    Without FILE and --bundle it is the settings' bundle, else foundation.
+
     Globs are matched against the lists of models that are saved on this machine, else the shipped, dated ones; nobody is asked,
     unless with --refresh. Tests of routes are held against the shipped lists, unless with --refresh.
     """
-    if recipe is not None:
-        if bundle is not None or routes or refresh:
-            raise typer.BadParameter("a recipe file is checked alone; a bundle checks its own recipes", param_hint="RECIPE")
-        print_recipe_check(recipe, strict, json)
+    if file is not None and bundle is not None:
+        raise typer.BadParameter(
+            "write the file or --bundle, not both; a bundle checks its agents and recipes", param_hint="FILE"
+        )
+    if file is not None and (is_recipe(file) or file.suffix not in SUFFIXES):
+        if routes or refresh:
+            raise typer.BadParameter("a recipe file has no routes; a bundle checks its own recipes", param_hint="FILE")
+        print_recipe_check(file, strict, json)
         return
+    bundle = bundle if file is None else _as_path(file)
     now = time.time()
     loaded: Bundle | None = None
     lists: Lists | None = None
     outcomes: list[Outcome] = []
     try:
-        loaded = load_bundle(bundle)
-        lists = live_lists(loaded, os.environ, now) if refresh else saved_lists(loaded, os.environ, now)
-        faults = [*loaded.problems, *lint(loaded, lists.catalogues, provider_names())]
-        for agent in loaded.agents.values():
-            faults += [*template_faults(agent), *undefined_variables(agent, loaded.vars)]
-        outcomes = run_tests(loaded, (lists if refresh else shipped_lists(loaded, now)).offers()) if routes else []
+        examined = examine_bundle(bundle)
+        faults = list(examined.faults)
+        if examined.bundle is not None:
+            lists = (live_lists if refresh else saved_lists)(examined.bundle, os.environ, now)
+            faults += not_following(_linted(examined.bundle, lists, now), faults)
+        loaded = examined.bundle if examined.usable else None
+        lists = None if loaded is None else lists
+        outcomes = (
+            run_tests(loaded, (lists if refresh and lists else shipped_lists(loaded, now)).offers()) if routes and loaded else []
+        )
         faults += [outcome.fault for outcome in outcomes if outcome.fault is not None]
     except DeclarationError as error:
         faults = list(error.faults)
@@ -78,9 +98,60 @@ def check(
         raise typer.Exit(FAULTS)
 
 
+def _linted(bundle: Bundle, lists: Lists, now: float) -> list[Fault]:
+    """Warnings and notes about a bundle, and the faults of its templates; agents with faults are looked at as far as they go."""
+    flawed = {name: agent for name, agent in bundle.flawed.items() if agent.name == name}
+    agents = {**bundle.agents, **flawed}
+    whole = bundle.model_copy(update={"agents": agents})
+    found = lint(whole, lists.catalogues, provider_names(), public_prices(bundle, now), priced(bundle, now))
+    for name, agent in agents.items():
+        # what it extends may be missing, which is told already
+        known = [*bundle.vars, "base"] if name in flawed else bundle.vars
+        found += [*template_faults(agent), *undefined_variables(agent, known)]
+    return found
+
+
+def _as_path(file: Path) -> str:
+    """The file as a path, which is never taken for the name of a bundle."""
+    return str(file) if file.is_absolute() else os.path.join(os.curdir, file)
+
+
 def provider_names() -> dict[str, str]:
     """Every name of a provider -> its id."""
     return {**{id: id for id in table.rows()}, **aliases()}
+
+
+def public_prices(bundle: Bundle, now: float) -> Callable[[str, str], Price | None]:
+    """Provider and model -> the public price at `now`; what runs here has none."""
+    book = PriceBook()
+
+    def public(provider: str, model: str) -> Price | None:
+        settings = bundle.providers.get(provider)
+        row = table.row(settings.kind) if settings and settings.kind else table.row(provider)
+        return None if row is None or row.local or row.prices is None else book.public(row.prices, model, now)
+
+    return public
+
+
+def priced(bundle: Bundle, now: float) -> Callable[[str, ModelInfo], bool]:
+    """Provider and listed model -> whether what it costs at `now` is known."""
+    book = PriceBook(bundle.prices)
+
+    def known(provider: str, model: ModelInfo) -> bool:
+        settings = bundle.providers.get(provider)
+        row = table.row(settings.kind) if settings and settings.kind else table.row(provider)
+        listed = model.extra.get(table.LISTED_PRICES)
+        sale = Sale(
+            provider=provider,
+            model=model.id,
+            names=(row.id, *row.aliases) if row is not None and table.canonical(provider) == row.id else (),
+            public=row.prices if row is not None else None,
+            local=row is not None and row.local,
+            listed=tuple(listed.items()) if isinstance(listed, Mapping) else (),
+        )
+        return book.priced(sale, now).reserved is not None
+
+    return known
 
 
 def _as_json(bundle: Bundle | None, lists: Lists | None, outcomes: list[Outcome], faults: list[Fault]) -> dict[str, Any]:

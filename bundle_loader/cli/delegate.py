@@ -26,7 +26,7 @@ from bundle_loader.cli.options import (
 )
 from bundle_loader.cli.output import as_json, jsonable, money
 from bundle_loader.delegation.context import output_bound
-from bundle_loader.delegation.conversation import prompt_bytes
+from bundle_loader.delegation.conversation import prompt_bound
 from bundle_loader.delegation.result import DelegationResult
 from bundle_loader.delegation.run import Run
 from bundle_loader.errors import RequestError
@@ -50,6 +50,11 @@ def delegate(
     parent: ParentOption = None,
     var: Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A template variable. Repeatable.")] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="For the whole chain.")] = None,
+    max_turns: Annotated[int | None, typer.Option("--max-turns", metavar="N", help="Requests to models, at most.")] = None,
+    max_cost: Annotated[
+        str | None, typer.Option("--max-cost", metavar="DOLLARS", help="For this work with all that it delegates.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word that budgets can be kept by. Repeatable.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Route, rendered prompt and worst cost; nothing is sent.")] = False,
     simulate: SimulateOption = False,
     fault: FaultOption = None,
@@ -63,17 +68,19 @@ def delegate(
     said = choice(
         preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
     )
-    variables = pairs(var, "--var")
+    given: dict[str, Any] = {
+        "vars": pairs(var, "--var"), "timeout": timeout, "max_turns": max_turns, "max_cost": max_cost, "tags": tag or (),
+    }  # fmt: skip
     if dry_run:
 
         async def prepare(host: Host) -> Run:
-            return await host.prepare(agent, text, vars=variables, timeout=timeout, **said)
+            return await host.prepare(agent, text, **given, **said)
 
         _dry(host, with_host(host, prepare), json)
         return
 
     async def work(host: Host) -> DelegationResult:
-        return await host.delegate(agent, text, vars=variables, timeout=timeout, **said)
+        return await host.delegate(agent, text, **given, **said)
 
     result = with_host(host, work)
     if json:
@@ -95,7 +102,7 @@ def _tell(result: DelegationResult) -> None:
     simulated = " [simulated]" if result.simulated else ""
     typer.echo(f"\n{result.agent} -> {result.provider}/{result.model}{simulated}", err=True)
     typer.echo(f"  decided by {route.decided_by} ({route.decided_by.number}): {route.decision}", err=True)
-    for rejection in route.rejections:
+    for rejection in result.rejections:
         typer.echo(f"  x {rejection}", err=True)
     for attempt in result.attempts:
         typer.echo(f"  {attempt}", err=True)
@@ -108,10 +115,10 @@ def _tell(result: DelegationResult) -> None:
 def _dry(host: Host, run: Run, json: bool) -> None:
     """What would be sent, to whom, and the most that it could cost there."""
     base = run.base
-    bound = prompt_bytes(base.instruction, base.messages, base.tools)
+    bound = prompt_bound(base.instruction, base.messages, base.tools)
     costs: list[dict[str, Any]] = []
     for candidate in run.route.candidates:
-        price = host.price(candidate, None).price
+        price = host.price(candidate, None).reserved
         tokens = output_bound(candidate)
         costs.append(
             {"candidate": str(candidate), "max_tokens": tokens, "worst_cost": price.worst(bound, tokens) if price else None}

@@ -26,11 +26,12 @@ from bundle_loader.cli.options import (
     StageOption,
     TierOption,
 )
-from bundle_loader.cli.output import as_json, jsonable
+from bundle_loader.cli.output import as_json, jsonable, without_keys
 from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import overlaps
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
+from bundle_loader.masking import masked
 from bundle_loader.routing.candidate import Route
 from bundle_loader.routing.explain import Verdict, label_of, origins, verdicts
 from bundle_loader.routing.request import make_request
@@ -101,13 +102,14 @@ def _explain_bundle(name: str | None, mermaid: bool, json: bool) -> None:
         chart = {"mermaid": flowchart(loaded.laid)} if mermaid else {}
         parts = [_part(part) for part in loaded.context_parts]
         layers, text = jsonable(loaded.laid), {"characters": len(loaded.context), "parts": parts}
-        as_json({"bundle": loaded.name, "layers": layers, "overlaps": jsonable(over), "context": text, **chart})
+        found = {"bundle": loaded.name, "layers": layers, "overlaps": jsonable(over), "context": text, **chart}
+        as_json(without_keys(found))
         return
     if mermaid:
-        typer.echo(flowchart(loaded.laid))
+        typer.echo(masked(flowchart(loaded.laid)))
         return
     for line in tree(loaded.laid):
-        typer.echo(line)
+        typer.echo(masked(line))
     typer.echo(f"laid in this order, each over those before: {', '.join(layer.name for layer in loaded.laid)}")
     for overlap in over:
         typer.echo(f"  {overlap}")
@@ -150,21 +152,23 @@ def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, 
         unrouted = str(error)
     if json:
         as_json(
-            {
-                "agent": label,
-                "layers": host.bundle.layers,
-                "fields": jsonable(fields),
-                "decides": jsonable(found),
-                "route": jsonable(route),
-                "lists": lists,
-                "unrouted": unrouted,
-            }
+            without_keys(
+                {
+                    "agent": label,
+                    "layers": host.bundle.layers,
+                    "fields": fields,
+                    "decides": found,
+                    "route": route,
+                    "lists": lists,
+                    "unrouted": unrouted,
+                }
+            )
         )
         return
     if "agent" in parts:
         typer.echo(f"agent {label}, of the bundles {', then '.join(host.bundle.layers)}")
         for field in fields:
-            typer.echo(f"  {field}")
+            typer.echo(masked(f"  {field}"))
     if found:
         typer.echo("who decides, the first that speaks:")
         for verdict in found:

@@ -17,6 +17,7 @@ from bundle_loader.declared.tree import NULLS
 from bundle_loader.errors import RequestError
 from bundle_loader.sources.files import SUFFIXES, shipped_folder
 from bundle_loader.sources.load import DEFAULT_BUNDLE
+from bundle_loader.sources.settings import NAME as SETTINGS
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -66,6 +67,10 @@ MARK_TEXT: Final = """The folder that holds this one is the root of a project of
 files leads out of it.
 """
 
+SETTINGS_TEXT: Final = """# What holds for whoever works in this folder. Commands that name no bundle take this one.
+bundle: ../bundles/{name}.md
+"""
+
 
 @app.command()
 def init(
@@ -74,7 +79,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a small bundle to start from: it includes foundation and adds one agent.
+    """Write a small bundle to start from: it includes foundation and adds one agent. The folder's settings name it, unless they
+    are there already.
 
     No file is overwritten without --force; when one is in the way, nothing is written.
     """
@@ -86,6 +92,8 @@ def init(
     path = next(iter(files))
     taken_in = sorted(str(file) for file in (folder / "agents").glob("*.md") if file not in files)
     following = _next(path)
+    settings = folder / MARK / SETTINGS
+    named = settings in files
     if json:
         as_json(
             {
@@ -93,6 +101,7 @@ def init(
                 "bundle": str(path),
                 "written": [str(file) for file in files],
                 "taken_in": taken_in,
+                "default": named,
                 "next": following,
             }
         )
@@ -101,6 +110,8 @@ def init(
         typer.echo(f"wrote {file}")
     for other in taken_in:
         typer.echo(f"{path} takes in {other} too")
+    if not named:
+        typer.echo(f"{settings} was there; write 'bundle: ../bundles/{bundle}.md' in it where commands are to take this bundle")
     typer.echo("next:")
     for command in following:
         typer.echo(f"  {command}")
@@ -127,6 +138,9 @@ def _files(folder: Path, name: str) -> dict[Path, str]:
     }
     if not os.path.lexists(folder / MARK):
         files[folder / MARK / "README.md"] = MARK_TEXT
+    settings = folder / MARK / SETTINGS
+    if not os.path.lexists(settings):
+        files[settings] = SETTINGS_TEXT.format(name=name)
     return files
 
 

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "schema": "Print the JSON Schema of a kind of file, for editors.",
     "verify": "Check that the shipped agents end on the models of their tiers.",
     "ledger": "Show what was delegated, by whom it was answered and what it cost.",
+    "budget": "Show what may still be spent: each budget, what is used and reserved, and when it renews.",
 }
 """Name -> its line of help. The command `x` is `bundle_loader.cli.x:app`."""
 
@@ -49,12 +50,12 @@ class LazyCommands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"bundle_loader.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
-        assert isinstance(command, TyperCommand)
+        assert isinstance(command, (TyperCommand, TyperGroup))
         command.name = cmd_name
         return command
 

@@ -40,9 +40,11 @@ def models(
     offers = with_host(host, ask)
     chosen = _chosen(offers, provider)
     if json:
-        as_json({"providers": [_as_json(offer, host.clock()) for offer in chosen]})
+        as_json({"providers": [_as_json(offer, host.clock()) for offer in chosen], "prices": host.prices.edition(host.clock())})
     else:
         _print(chosen, host.clock())
+        if any(offer.catalogue for offer in chosen):
+            typer.echo(f"prices: {host.prices.edition(host.clock())}", err=True)
     if not any(offer.catalogue for offer in chosen):
         raise typer.Exit(NO_ANSWER)
 

@@ -18,6 +18,9 @@ FaultOption = Annotated[
 ]
 RefreshOption = Annotated[bool, typer.Option("--refresh", help="Ask the providers now, however young their lists are.")]
 LedgerOption = Annotated[Path | None, typer.Option("--ledger", metavar="PATH", help="Another ledger file.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="AGO|DATE", help="Only what began after: 2h, 7d, or 2026-11-01 (UTC).")
+]
 PreferOption = Annotated[
     list[str] | None,
     typer.Option("--prefer", metavar="PROVIDER/GLOB", help="Your own preference; overrides all others. Repeatable."),

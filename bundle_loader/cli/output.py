@@ -12,6 +12,8 @@ from typing import Any
 
 import typer
 
+from bundle_loader.masking import masked
+
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Aligned columns; on a terminal they fit its width, elsewhere nothing is cut."""
@@ -23,7 +25,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for header in headers:
         made.add_column(header, overflow="fold")
     for row in rows:
-        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        made.add_row(*(Text("" if cell is None else masked(str(cell))) for cell in row))
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 1000, highlight=False, markup=False)
     with console.capture() as captured:
@@ -35,6 +37,16 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def as_json(value: Any) -> None:
     """One JSON document."""
     typer.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+
+
+def without_keys(value: Any) -> Any:
+    """What `jsonable` gives, with all text left out that looks like a key: what a file declares may hold one by mistake."""
+    plain = jsonable(value)
+    if isinstance(plain, str):
+        return masked(plain)
+    if isinstance(plain, dict):
+        return {masked(key): without_keys(item) for key, item in plain.items()}
+    return [without_keys(item) for item in plain] if isinstance(plain, list) else plain
 
 
 def jsonable(value: Any) -> Any:

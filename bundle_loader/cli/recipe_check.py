@@ -15,8 +15,8 @@ from bundle_loader.sources.recipes import SUFFIXES, check_recipe
 def print_recipe_check(path: Path, strict: bool, json: bool) -> None:
     """Print every fault of a recipe file; exit 1 where it has errors, or with `strict` warnings."""
     if path.suffix not in SUFFIXES:
-        hint = f"; a bundle or an agent is checked with --bundle {path}" if path.suffix == ".md" else ""
-        raise typer.BadParameter(f"'{path}' is no recipe file: it must end in {' or '.join(SUFFIXES)}{hint}", param_hint="RECIPE")
+        message = f"'{path}' is no file to check: a recipe ends in {' or '.join(SUFFIXES)}, a bundle or an agent in .md too"
+        raise typer.BadParameter(message, param_hint="FILE")
     found = check_recipe(path)
     number = {level: sum(fault.level == level for fault in found.faults) for level in ("error", "warning", "note")}
     told = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in number.items())
