@@ -245,7 +245,7 @@ def test_every_instant_lies_in_exactly_one_window(zone: str, now: float, per: st
     after, before = window_of(one, window.renews), window_of(one, window.since - 0.001)
     assert after.since == window.renews
     assert before.renews == window.since
-    local = [datetime.fromtimestamp(moment, ZoneInfo(zone)) for moment in (window.since, now, window.renews - 0.001)]
+    local = [datetime.fromtimestamp(int(moment), ZoneInfo(zone)) for moment in (window.since, now, window.renews - 0.001)]
     names = {(moment.year, moment.month, moment.day if per == "day" else 1) for moment in local}
     assert len(names) == 1
 

@@ -107,7 +107,8 @@ def test_a_pin_with_base_over_nothing_is_told(tmp_path: Path) -> None:
 def test_check_shows_lint_and_templates_beside_errors(tmp_path: Path) -> None:
     files = {
         "b.yaml": "agents: {include: [ag/*.md, none/*.md], git-op: null}\nzzzzzz: 1\n",
-        "ag/x.md": "---\nextends: onne\nprovider_preferences: [opneai/o3, {tier: stron}]\n---\n\n{{ base }} {{ 1 | nofil }}\n@top:missing.md\n",
+        "ag/x.md": "---\nextends: onne\nprovider_preferences: [opneai/o3, {tier: stron}]\n---\n\n{{ base }} {{ 1 | nofil }}\n"
+        "@top:missing.md\n",
         "ag/y.md": "---\nprovider_preferences: [anthropik/claude-*]\n---\n",
     }
     write(tmp_path, files)

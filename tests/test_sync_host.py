@@ -33,6 +33,11 @@ def until(condition: object, seconds: float = 3.0) -> None:
         time.sleep(0.005)
 
 
+def own_threads() -> set[threading.Thread]:
+    """The threads that this package has started; other tests may have left some."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("bundle-loader")}
+
+
 def test_it_does_what_the_host_does(threaded: Served, tmp_path: Path) -> None:
     world, base = threaded
     world.vendor("anthropic").fault = Fault.status(503)
@@ -147,6 +152,7 @@ def test_closing_ends_what_other_threads_wait_for(threaded: Served, tmp_path: Pa
 
 
 def test_it_is_used_while_it_is_open(tmp_path: Path) -> None:
+    before = own_threads()
     provider = SimulatedProvider("sim", models=["m-1"])
     host = SyncHost(worker(tmp_path, "sim/m-*"), providers={"sim": provider}, ledger=tmp_path / "l.db")
     with pytest.raises(RequestError, match="the host is not open"):
@@ -160,15 +166,16 @@ def test_it_is_used_while_it_is_open(tmp_path: Path) -> None:
             assert host.delegate("worker", "Work.").model == "m-1"
         assert provider.closed
     host.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("bundle-loader")]
+    assert own_threads() <= before
 
 
 def test_a_ledger_that_cannot_be_opened_leaves_no_thread_behind(tmp_path: Path) -> None:
     from bundle_loader import LedgerError
 
+    before = own_threads()
     broken = tmp_path / "l.db"
     broken.write_text("this is no database, only text that is long enough to be read as a header" * 20)
     host = SyncHost(worker(tmp_path, "sim/m-*"), providers={}, ledger=broken)
     with pytest.raises(LedgerError):
         host.__enter__()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("bundle-loader")]
+    assert own_threads() <= before

@@ -185,9 +185,18 @@ def removed(node: Node) -> bool:
 
 def has_tombstones(node: Node) -> bool:
     """True where something is removed somewhere in the tree."""
-    if isinstance(node, Mapping):
-        return removed(node) or any(map(has_tombstones, node.entries.values()))
-    return any(map(has_tombstones, node.items)) if isinstance(node, Sequence) else is_null(node)
+    left = [node]
+    while left:
+        node = left.pop()
+        if isinstance(node, Mapping):
+            if "remove" in node.entries and removed(node):
+                return True
+            left += node.entries.values()
+        elif isinstance(node, Sequence):
+            left += node.items
+        elif node.is_null:
+            return True
+    return False
 
 
 def pruned(tree: Mapping) -> Mapping:

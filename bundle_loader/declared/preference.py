@@ -117,7 +117,7 @@ class WrittenPreference(Written):
 
     @model_validator(mode="after")
     def _is_whole(self) -> WrittenPreference:
-        if self.base:
+        if self.base or (self.tier is None and self.provider and self.model):
             return self
         if self.tier is not None:
             if self.provider or self.model or self.config:

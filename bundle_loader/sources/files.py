@@ -36,7 +36,7 @@ def root_of(path: Path) -> Path:
     (composition). `path` is resolved.
     """
     shipped = shipped_folder()
-    if path.is_relative_to(shipped / "bundles") or path.is_relative_to(shipped / "agents"):
+    if str(path).startswith((f"{shipped}{os.sep}bundles{os.sep}", f"{shipped}{os.sep}agents{os.sep}")):
         return shipped
     for folder in path.parents:
         if any(os.path.exists(f"{folder}{os.sep}{mark}") for mark in _ROOT_MARKS):
