@@ -37,7 +37,14 @@ class StatusEvent:
 
     provider: str
     model: str
+    """The concrete model that is asked."""
     number: int
+    agent: str
+    tier: str | None
+    preference: str
+    """`provider/glob` as it was preferred."""
+    before: tuple[str, ...]
+    """Every preference that came to nothing so far, with the reason: rejected, held back by a budget, or tried and failed."""
 
 
 @dataclass(frozen=True, slots=True)

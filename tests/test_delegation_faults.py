@@ -7,7 +7,7 @@ from time import perf_counter
 
 import pytest
 
-from bundle_loader import AllFailed, BrokenAnswer, Host, SimulatedProvider, Stopped
+from bundle_loader import AllFailed, BrokenAnswer, Host, SimulatedProvider, Stopped, load_bundle
 from bundle_loader.delegation.result import DoneEvent
 from bundle_loader.errors import FailureKind
 from bundle_loader.events import FallbackEvent, StatusEvent, TextEvent
@@ -223,6 +223,33 @@ async def test_a_stream_that_fails_before_any_text_falls_back_with_one_event_for
         "ollama",
     ]
     assert [event.number for event in events if isinstance(event, StatusEvent)] == [1, 2, 3, 4]
+
+
+@pytest.mark.requirement("AGT-54")
+async def test_events_say_who_is_asked_for_whom_and_why_nobody_before_served(vendors: Served, tmp_path: Path) -> None:
+    world, base = vendors
+    world.vendor("openai").fault = Fault.status(503)
+    (tmp_path / "b.yaml").write_text(
+        "tiers: {swift: [nobody/m-*, anthropic/no-such-*, openai/gpt-4o, ollama/qwen3*]}\n"
+        "agents: {quick: {description: d, tier: swift}}\n",
+        encoding="utf-8",
+    )
+    async with Host(load_bundle(tmp_path / "b.yaml"), ledger=tmp_path / "l.db", environment=world.environment(base)) as host:
+        events = [event async for event in host.stream("quick", "Work.")]
+    first, second = (event for event in events if isinstance(event, StatusEvent))
+    assert (first.agent, first.tier, first.preference) == ("quick", "swift", "openai/gpt-4o")
+    assert (first.provider, first.model) == ("openai", "gpt-4o")
+    assert [reason.partition(":")[0] for reason in first.before] == ["nobody/m-*", "anthropic/no-such-*"]
+    assert "matches none" in first.before[1]
+    assert (second.provider, second.model, second.preference) == ("ollama", "qwen3:8b", "ollama/qwen3*")
+    assert second.before[:2] == first.before
+    assert second.before[2].startswith("1. openai/gpt-4o failed: busy 503")
+    [hop] = (event for event in events if isinstance(event, FallbackEvent))
+    assert (hop.from_model, hop.to_model) == ("gpt-4o", "qwen3:8b")
+    assert "503" in hop.reason
+    done = events[-1]
+    assert isinstance(done, DoneEvent)
+    assert (done.result.agent, done.result.route.tier, done.result.model) == ("quick", "swift", "qwen3:8b")
 
 
 async def test_when_all_fail_the_error_tells_the_tried_the_untried_and_the_rejected(vendors: Served, tmp_path: Path) -> None:

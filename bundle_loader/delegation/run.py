@@ -135,7 +135,7 @@ class Run:
             candidate = step.candidate
             number = len(self.state.attempts) + 1
             if not step.again:
-                yield StatusEvent(candidate.provider, candidate.model, number)
+                yield self._status(candidate, number)
             failure: ProviderFailure | None = None
             try:
                 async with aclosing(self._attempt(step, number, end - loop.time(), show)) as events:
@@ -174,6 +174,20 @@ class Run:
                 yield event
             if not step.again:
                 yield FallbackEvent(candidate.provider, candidate.model, after.provider, after.model, str(failure))
+
+    def _status(self, candidate: Candidate, number: int) -> StatusEvent:
+        """What is about to be tried, for whom, and why nothing before it served."""
+        base, state = self.base, self.state
+        came_to_nothing = (*self.route.rejections, *state.refused.values(), *state.attempts)
+        return StatusEvent(
+            candidate.provider,
+            candidate.model,
+            number,
+            base.agent,
+            base.tier,
+            str(candidate.preference),
+            tuple(map(str, came_to_nothing)),
+        )
 
     async def _attempt(self, step: Try, number: int, left: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
         """One candidate: its events, then its record."""
