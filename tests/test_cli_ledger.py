@@ -230,6 +230,13 @@ def test_show_wants_a_beginning_that_is_unique(run: Run, path: Path) -> None:
     assert run("show", "%").code == 1
 
 
+def test_ids_are_shown_and_not_taken_for_keys(run: Run, path: Path) -> None:
+    ids = ["2f0c9a41e7b84d5c8a63d1e95b7c0f12", "2f0c9a41e7b84d5c8a63d1e95b7c0f13"]
+    filled(path, *flat(*map(delegated, ids)))
+    assert f"several delegations begin with '2f': {', '.join(ids)}; write more of it" in run("show", "2f").err
+    assert f"begins with '{ids[0][:-1]}4'" in run("show", ids[0][:-1] + "4").err
+
+
 def test_show_tells_of_calls_whose_delegation_was_never_recorded(run: Run, path: Path) -> None:
     filled(path, call_record("lost1-1-1", attempt="lost1-1", delegation="lost1", root="lost1", outcome="lost", cost=None))
     ran = run("show", "lost")

@@ -13,7 +13,7 @@ import typer
 from bundle_loader.cli.ledger import cost_text
 from bundle_loader.cli.options import JsonOption, LedgerOption
 from bundle_loader.cli.output import as_json
-from bundle_loader.errors import LedgerError, RequestError
+from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.reports import begin_with
 from bundle_loader.ledger.trees import DelegationTree, delegation_tree
@@ -42,11 +42,11 @@ def show(
         found = begin_with(opened.query, id, _MOST_NAMED + 1)
         exact = [row for row in found if row["id"] == id] or found
         if not exact:
-            raise RequestError(f"no delegation in {path} has an id that begins with '{id}'; 'bundle-loader ledger' lists them")
+            raise LedgerError(f"no delegation in {path} has an id that begins with '{id}'; 'bundle-loader ledger' lists them")
         if len(exact) > 1:
             names = ", ".join(row["id"] for row in exact[:_MOST_NAMED])
             more = ", ..." if len(exact) > _MOST_NAMED else ""
-            raise RequestError(f"several delegations begin with '{id}': {names}{more}; write more of it")
+            raise LedgerError(f"several delegations begin with '{id}': {names}{more}; write more of it")
         tree = delegation_tree(opened.peek, exact[0]["root"], exact[0]["id"])
     if json:
         as_json({"ledger": str(path), "delegation": _plain(tree)})

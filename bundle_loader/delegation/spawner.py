@@ -43,7 +43,7 @@ class ProviderSpawner:
         for _ in range(context.turns_done, context.limits.max_turns):
             turn: Turn | None = None
             async with (
-                meter.call(_estimate(candidate, context, history, meter)) as call,
+                meter.call(_estimate(candidate, context, history, meter, end)) as call,
                 _Parts(provider, _request(candidate, context, history, call.output_bound, end), context.limits, end) as parts,
             ):
                 while turn is None:
@@ -88,11 +88,14 @@ def _request(
     )
 
 
-def _estimate(candidate: Candidate, context: DelegationContext, history: Sequence[Message], meter: Meter) -> CallEstimate:
+def _estimate(
+    candidate: Candidate, context: DelegationContext, history: Sequence[Message], meter: Meter, end: float
+) -> CallEstimate:
     said, most = prompt_bytes(context.instruction, history, context.tools), output_bound(candidate)
     bound = prompt_bound(context.instruction, history, context.tools, context.config)
     price = meter.price(candidate)
-    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said)
+    left = max(end - asyncio.get_running_loop().time(), 0.001)
+    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said, left)
 
 
 async def _run_tools(tools: ToolBox, turn: Turn, context: DelegationContext, end: float) -> list[ToolResult]:

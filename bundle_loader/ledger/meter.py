@@ -12,12 +12,12 @@ from time import perf_counter
 from types import TracebackType
 from typing import Protocol
 
-from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.errors import DeadlineExceeded, FailureKind, ProviderFailure
 from bundle_loader.ledger.accounts import Hold
 from bundle_loader.ledger.budgets import Budgets, Cap, only_stated
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.operations import Answer, Close, Correct, Refused, Reserve, Settle, Settled
-from bundle_loader.ledger.prices import Priced, believable
+from bundle_loader.ledger.operations import Answer, Charge, Close, Correct, Refused, Reserve, Settle, Settled
+from bundle_loader.ledger.prices import Priced, believable, believable_usage
 from bundle_loader.ledger.records import CallRecord, Outcome
 from bundle_loader.ledger.refusals import over_budget, passed
 from bundle_loader.ledger.vendor_limits import arrived, closed, heard
@@ -49,6 +49,8 @@ class CallEstimate:
     """
     prompt: int | None = None
     """Bytes of the prompt itself, by which a missing usage is estimated; None for `input_bound`."""
+    within: float | None = None
+    """Seconds for which a ledger that another process keeps locked is waited for; None is as long as it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ class Call:
         self._id = id
         self._end = _Ending()
         self._reserve: Reserve | None = None
+        self._idle: tuple[Hold, ...] = ()
+        """Accounts of which the call needs nothing at worst: what it costs all the same is entered."""
         self._started = self._began = 0.0
         self.output_bound = estimate.output_bound
         """The most tokens that the answer may have: what was asked for, lowered to what the budgets have left."""
@@ -175,6 +179,8 @@ class Call:
         holds = meter.budgets.holds(self._facts(), meter.clock(), estimate.input_bound, price, scope.caps, likely)
         if isinstance(holds, Refused):
             raise over_budget(holds, candidate)
+        self._idle = tuple(hold for hold in holds if not (hold.fixed or hold.per_token))
+        holds = tuple(hold for hold in holds if hold.fixed or hold.per_token)
         mark = mark_of(candidate.provider, kin)
         if not holds and not meter.budgets.is_closed(mark, meter.clock()):
             return
@@ -182,7 +188,12 @@ class Call:
                 candidate.preference.model, candidate.model, kin, int(candidate.simulated))  # fmt: skip
         least = max((hold.budget.least_tokens for hold in holds if hold.per_token), default=0)
         asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), (mark,))
-        answer = await meter.ledger.reserve(asked)
+        try:
+            async with asyncio.timeout(estimate.within):
+                answer = await meter.ledger.reserve(asked)
+        except TimeoutError:
+            message = f"agent '{scope.agent}': the deadline passed while another process kept the ledger locked"
+            raise DeadlineExceeded(message) from None
         if isinstance(answer, Refused):
             raise over_budget(answer, candidate)
         meter.lowered = None
@@ -230,6 +241,9 @@ class Call:
         """The request is answered. A missing usage is estimated and marked; `cost` is what the provider says it charges."""
         end = self._end
         end.settled = True
+        if usage is not None and not believable_usage(usage):
+            self._meter.note(f"{self._estimate.candidate.provider} says that it used what cannot be; its tokens are estimated")
+            usage = None
         end.usage = usage if usage is not None else self._estimated()
         end.answered = model
         if cost is None or believable(cost):
@@ -266,17 +280,19 @@ class Call:
                 if shut is not None:
                     self._enter(shut)
         record = self._recorded(outcome, reason)
-        if self._reserve is None:
+        used = tuple(Charge(hold, 0, amount) for hold in self._idle if (amount := self._used(hold, record)))
+        if self._reserve is not None:
+            used += self._reserve.charges(self.output_bound, lambda hold: self._used(hold, record))
+        elif not used:
             self._meter.ledger.append(record)
             return
-        used = self._reserve.charges(self.output_bound, lambda hold: self._used(hold, record))
         settling = self._meter.ledger.submit(Settle(self._id, arrived(used, self._arrived()), record))
         settling.add_done_callback(self._alert)  # said even when whoever waits leaves: it is said once
         await asyncio.shield(settling)
 
     def _alert(self, settling: asyncio.Future[Answer]) -> None:
         done = None if settling.cancelled() or settling.exception() else settling.result()
-        holds = self._reserve.holds if self._reserve is not None else ()
+        holds = (*self._idle, *(self._reserve.holds if self._reserve is not None else ()))
         for alert in done.alerts if isinstance(done, Settled) else ():
             text = passed(alert, holds)
             logger.warning("%s", text)

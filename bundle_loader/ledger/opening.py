@@ -30,6 +30,9 @@ def connect(path: Path, *, busy: float = BUSY) -> sqlite3.Connection:
 def opened(path: Path) -> sqlite3.Connection:
     """A connection that writes to a ledger file of the newest shape. Raises LedgerError for one that it cannot trust."""
     db: sqlite3.Connection | None = None
+    scheme = path.parts[0] if path.parts else ""
+    if scheme.endswith(":") and len(scheme) > 2:  # not the letter of a drive; the rest may hold a password
+        raise LedgerError(f"the ledger is a file for now, and '{scheme}//...' is an address; name a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_or_look(path)

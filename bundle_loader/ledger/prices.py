@@ -30,6 +30,8 @@ from bundle_loader.routing.price import (
 
 _HOUR: Final = 3600
 _MOST_KEPT: Final = 10_000
+MOST_TOKENS: Final = 1_000_000_000
+"""Tokens of one request that nobody believes any more."""
 _RATES: Final = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
 _THEIR_NAMES: Final[Mapping[str, str]] = {"reasoning": "output_reasoning"}
 _CONDITIONS: Final = ("service_tier", "processing", "speed")
@@ -98,6 +100,20 @@ UNPRICED: Final = Priced(None)
 def believable(reported: object) -> bool:
     """Whether what a provider says that a request cost can be an amount of US dollars: a finite Decimal, 0 or more."""
     return isinstance(reported, Decimal) and reported.is_finite() and 0 <= reported <= MOST
+
+
+def believable_usage(told: Usage) -> bool:
+    """Whether what a provider says that a request used can be: every count a whole number from 0 up to what no request has."""
+    counts = (
+        told.input_tokens,
+        told.output_tokens,
+        told.cache_read_tokens,
+        told.cache_write_tokens,
+        told.cache_write_1h_tokens,
+        told.reasoning_tokens,
+        told.searches,
+    )
+    return all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts)
 
 
 class PriceBook:

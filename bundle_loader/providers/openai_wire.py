@@ -237,7 +237,7 @@ class Answer:
 
 def usage_of(told: Mapping[str, Any] | None, served: str | None = None) -> Usage | None:
     """OpenAI's figures as neutral ones, or None. `served` is the way of serving that the answer names."""
-    if not told or "prompt_tokens" not in told:
+    if not told or not _is_count(told.get("prompt_tokens")) or not _is_count(told.get("completion_tokens", 0)):
         return None
     prompt = _number(told, "prompt_tokens")
     output = _number(told, "completion_tokens")
@@ -257,6 +257,11 @@ def usage_of(told: Mapping[str, Any] | None, served: str | None = None) -> Usage
         media=tuple((kind, tokens) for kind, place, key in _MEDIA if (tokens := _number(_mapping(told, place), key))),
         served=served,
     )
+
+
+def _is_count(value: object) -> bool:
+    """Whether a vendor's figure can be a number of tokens; where it is none, the usage is not known."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _TOO_MANY
 
 
 def _number(told: Mapping[str, Any], key: str) -> int:
