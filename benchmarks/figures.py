@@ -23,17 +23,19 @@ class Figure:
     ratio: float
     must: float | None = None
     goal: float | None = None
+    unclear: bool = False
+    """The noise is as large as what was to be shown: neither met nor missed, and so not shown."""
 
     @property
     def missed(self) -> bool:
-        """True when the must is missed; a missed goal is only shown."""
-        return self.must is not None and self.ratio > self.must
+        """True when the must is missed, or not shown to be met; a missed goal is only shown."""
+        return self.must is not None and (self.unclear or self.ratio > self.must)
 
     @property
     def verdict(self) -> str:
         """The last column of the table."""
         if self.missed:
-            return "MISSED"
+            return "UNCLEAR: too much noise" if self.unclear else "MISSED"
         if self.goal is not None:
             return "goal met" if self.ratio <= self.goal else "must met"
         return "met" if self.must is not None else ""

@@ -173,6 +173,7 @@ class OverBudget(ProviderFailure):
         zone: str = "UTC",
         held: bool = False,
         why: str = "",
+        sliding: bool = False,
     ) -> None:
         super().__init__(FailureKind.OVER_BUDGET, provider, message, model=model, retry_after=retry_after)
         self.budget = budget
@@ -180,7 +181,7 @@ class OverBudget(ProviderFailure):
         self.left = left
         """What the budget has left, in words."""
         self.renews = renews
-        """Epoch seconds at which its window ends; None for one that slides or never ends."""
+        """Epoch seconds at which its window ends, enough of a sliding one is past, or a vendor's word ends; None for never."""
         self.emergency = emergency
         """The tier that takes over."""
         self.own_limit = own_limit
@@ -193,6 +194,8 @@ class OverBudget(ProviderFailure):
         """True where other calls only hold it for now."""
         self.why = why
         """The reason without the amounts."""
+        self.sliding = sliding
+        """True where its window slides."""
 
 
 class NoAnswer(BundleLoaderError):
@@ -247,7 +250,8 @@ class BudgetRefused(NoAnswer):
         self.zone = zone
         """The time zone in which it renews."""
         self.renews = renews
-        """Epoch seconds; None for a window that slides or never ends."""
+        """Epoch seconds at which a call fits again, or its window ends; None for one that never ends, and where that is not
+        known because calls under way hold it."""
 
 
 class AllFailed(NoAnswer):

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.delegation.delegator import Delegator, Work
@@ -44,6 +44,9 @@ from bundle_loader.sources.load import load_bundle
 from bundle_loader.sources.settings import find_settings
 
 logger = logging.getLogger("bundle_loader")
+
+MOST_OF_A_TAG: Final = 200
+"""Characters of one tag."""
 
 
 class Host:
@@ -307,6 +310,8 @@ def _work(
         raise RequestError(f"tags is a list of words; write tags=['{tags}']")
     if any(not isinstance(tag, str) or not tag.strip() for tag in tags or ()):
         raise RequestError(f"tags is a list of words, not {list(tags or ())!r}")
+    if any(len(tag) > MOST_OF_A_TAG for tag in tags or ()):
+        raise RequestError(f"a tag has at most {MOST_OF_A_TAG} characters")
     if max_turns is not None and (not isinstance(max_turns, int) or isinstance(max_turns, bool)):
         raise RequestError(f"max_turns is a whole number, not {max_turns!r}")
     given = tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout

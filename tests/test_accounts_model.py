@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bundle_loader.declared.budget import Budget
+from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.accounts import Hold, window_of
-from bundle_loader.ledger.operations import Close, Granted, Refused, Reserve, Settle, Settled
+from bundle_loader.ledger.operations import Append, Close, Granted, Operation, Refused, Reserve, Settle, Settled, Unwritable
 from bundle_loader.ledger.store import SqliteStorage
+from tests.support.full_disk import no_room
 from tests.support.ledger_load import budget
 from tests.test_ledger import call_record
 
@@ -113,16 +116,55 @@ class Accounts(RuleBasedStateMachine):
         asked = Reserve(f"c{self.number}", holds, tokens, least, WHAT, ("openai|gpt-4o",))
         self.now += 1.001  # so that each reserving looks for the dead
         self.sweep()
-        expected = self.expected(asked)
-        answers = self.processes[process].run([asked], self.now)
+        self.run(process, asked)
+
+    def run(self, process: int, *asked: Reserve) -> None:
+        """Reserve in one transaction: each is answered as the model says after those before it."""
+        answers = self.processes[process].run(asked, self.now)
         assert answers is not None
-        if expected is None:
-            assert isinstance(answers[0], Refused)
-            assert answers[0].retry_after is None or answers[0].retry_after > 0
+        for one, answer in zip(asked, answers, strict=True):
+            expected = self.expected(one)
+            if expected is None:
+                assert isinstance(answer, Refused)
+                assert answer.retry_after is None or answer.retry_after > 0
+            else:
+                assert isinstance(answer, Granted)
+                assert answer.tokens == expected
+                self.open[one.id] = process, one, expected
+
+    def another(self, name: str, tokens: int) -> Reserve:
+        self.number += 1
+        one = BUDGETS[name]
+        holds = (Hold(one.id, one, window_of(one, self.now), 0, 1, int(one.limit)),)
+        return Reserve(f"c{self.number}", holds, tokens, tokens // 2, WHAT, ("openai|gpt-4o",))
+
+    @rule(process=st.integers(0, 1), names=NAMES, tokens=st.integers(1, 60))
+    def reserve_many(self, process: int, names: list[str], tokens: int) -> None:
+        self.now += 1.001
+        self.sweep()
+        self.run(process, *(self.another(name, tokens) for name in [*names, *names]))
+
+    @rule(process=st.integers(0, 1), names=NAMES, tokens=st.integers(1, 90), full=st.booleans(), close=st.booleans())
+    def fail(self, process: int, names: list[str], tokens: int, full: bool, close: bool) -> None:
+        """A batch of which nothing comes: its last operation cannot be carried out, or it cannot be committed."""
+        batch: list[Operation] = [self.another(name, tokens) for name in names]
+        for id in self.alive()[:2]:
+            _, asked, granted = self.open[id]
+            batch.append(Settle(id, asked.charges(granted, lambda hold: 3), call_record(id)))
+        if close:
+            batch.append(Close("openai|gpt-4o", self.now + 60, "limited"))
+        if full:
+            with no_room(), pytest.raises(Unwritable):
+                self.processes[process].run([*batch, Append(call_record("once"))], self.now)
         else:
-            assert isinstance(answers[0], Granted)
-            assert answers[0].tokens == expected
-            self.open[asked.id] = process, asked, expected
+            with pytest.raises(LedgerError):
+                self.processes[process].run([*batch, *[Append(call_record("twice"))] * 2], self.now)
+
+    @rule(how=st.sampled_from(["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)", "ANALYZE"]))
+    def look_after_the_file(self, how: str) -> None:
+        with sqlite3.connect(self.path, isolation_level=None) as db:
+            db.execute(how).fetchall()
+        db.close()
 
     def alive(self) -> list[str]:
         return [id for id in self.open if id not in self.dead]

@@ -278,7 +278,7 @@ async def test_an_alert_of_a_call_that_is_cancelled_is_still_logged(tmp_path: Pa
             await asyncio.wait_for(host.delegate("x", "Go."), 0.1)
         host.ledger.flush()
         await asyncio.sleep(0.05)
-    assert [record.message for record in caplog.records] == ["budget 'day' has passed 50%: 0 requests left of 1 requests"]
+    assert [record.message for record in caplog.records] == ["budget 'day' has passed 50%: 0 requests left of 1 request"]
 
 
 async def test_throttling_lets_one_call_at_a_time_run_and_is_visible(tmp_path: Path) -> None:

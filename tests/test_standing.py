@@ -385,7 +385,8 @@ async def test_a_family_that_another_process_found_closed_is_closed_here(tmp_pat
         clock.now += 1
         result = await host.delegate("worker", "go")
         assert result.provider == "b"
-        assert result.route.rejections[0].reason == "a's m is closed until 2026-05-29 00:10 UTC: limited: slow down"
+        reason = result.route.rejections[0].reason
+        assert reason == "a has limited its m for now (slow down); free again in 599 s, at 2026-05-29 00:10 UTC"
         assert host.budgets.in_force(clock.now)
         clock.now = NOW + 601  # before any list of models is due
         assert (await host.delegate("worker", "go")).provider == "a"

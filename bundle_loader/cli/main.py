@@ -12,9 +12,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from bundle_loader import __version__
 from bundle_loader.errors import (
+    BudgetRefused,
     BundleLoaderError,
     DeclarationError,
     LedgerError,
+    LimitReached,
     NoAnswer,
     ProviderFailure,
     RequestError,
@@ -135,6 +137,11 @@ def _tell(error: BundleLoaderError, as_json: bool) -> int:
             said["attempts"] = [str(attempt) for attempt in error.attempts]
             said["skipped"] = list(error.skipped)
             said["rejections"] = [str(rejection) for rejection in error.rejections]
+        if isinstance(error, BudgetRefused):
+            fields = ("budget", "left", "needed", "renews", "zone")
+            said.update((name, getattr(error, name)) for name in fields)
+        if isinstance(error, LimitReached):
+            said["limit"] = error.limit
         _echo_json(said, code)
     typer.echo(f"error: {error}" if isinstance(error, (RequestError, LedgerError, NoAnswer)) else str(error), err=True)
     return code

@@ -245,10 +245,15 @@ class Budget(Final):
     """Of a rate limit: the user's own, which a vendor's higher one does not raise."""
 
     def __str__(self) -> str:
-        amount = f"${self.limit.normalize():f}" if self.unit == "money" else f"{self.limit:f} {self.unit}"
+        amount = f"${self.limit.normalize():f}" if self.unit == "money" else counted(self.limit, self.unit)
         whom = ", ".join(f"{key} {'|'.join(values)}" for key, values in self.scope.items())
         each = f" for each {' and '.join(self.each)}" if self.each else ""
         return f"{amount} a {self.per}{f' for {whom}' if whom else ''}{each}"
+
+
+def counted(number: Decimal | int, unit: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{number:f} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def rate_limit(provider: str, unit: str, limit: int, models: Sequence[str] = (), *, firm: bool = False) -> Budget:

@@ -22,6 +22,7 @@ from bundle_loader.errors import (
     Stopped,
 )
 from bundle_loader.routing.candidate import Route
+from bundle_loader.routing.charged import in_seconds
 from bundle_loader.routing.gates import FORBIDDEN
 
 NO_KEY: Final = "no key: "
@@ -61,9 +62,10 @@ def no_candidate(agent: str, route: Route) -> NoAnswer:
     if route.barred:  # it is the last gate: but for it, these models would have been tried
         bar = route.barred[0]
         return BudgetRefused(
-            f"agent '{agent}': no budget is left for it: {bar.reason}",
+            f"agent '{agent}': {_against(bar.budget)}: {bar.reason}",
             budget=bar.budget,
             left=bar.left,
+            needed=bar.needed,
             renews=bar.renews,
             zone=bar.zone,
             rejections=route.rejections,
@@ -78,7 +80,7 @@ def _refused(agent: str, failure: OverBudget, reasons: dict[str, Any]) -> NoAnsw
     if failure.own_limit:
         return LimitReached(f"agent '{agent}': {failure.message}", limit="max_cost", **reasons)
     return BudgetRefused(
-        f"agent '{agent}': no budget is left for it: {failure.message}{_when(failure)}",
+        f"agent '{agent}': {_against(failure.budget)}: {failure.message}{_when(failure)}",
         budget=failure.budget,
         left=failure.left,
         needed=failure.needed,
@@ -88,11 +90,17 @@ def _refused(agent: str, failure: OverBudget, reasons: dict[str, Any]) -> NoAnsw
     )
 
 
+def _against(budget: str | None) -> str:
+    return "its vendor takes no call now" if budget is None else "no budget is left for it"
+
+
 def _when(failure: OverBudget) -> str:
     """When it is worth asking again."""
-    if failure.left is None or failure.held:
+    if failure.held or failure.renews is None:
         return ""
-    if failure.renews is None:
-        return "" if failure.retry_after is None else f"; enough of it is free again in {failure.retry_after:.0f} s"
+    if failure.budget is None:
+        return "" if failure.retry_after is None else f"; {in_seconds(failure.retry_after)}"
+    if failure.sliding:
+        return "" if failure.retry_after is None else f"; enough of it is {in_seconds(failure.retry_after)}"
     at = datetime.fromtimestamp(failure.renews, UTC).astimezone(ZoneInfo(failure.zone))
     return f"; it renews at {at:%Y-%m-%d %H:%M} {failure.zone}"

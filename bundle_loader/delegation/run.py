@@ -193,6 +193,7 @@ class Run:
         """One candidate: its events, then its record."""
         base, state, candidate = self.base, self.state, step.candidate
         books = self.books
+        books.ledger.usable()
         meter = LedgerMeter(books.ledger, _scope(base, number), books.price, books.clock, books.budgets)
         started, began = self.books.clock(), perf_counter()
         outcome: Outcome = "failed"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from bundle_loader.ledger.accounts import MINUTE, Hold
@@ -115,18 +117,24 @@ class Books:
             return closed
         tokens, lowered_by = asked.tokens, None
         least = min(asked.least, asked.tokens)
+        refusals: list[Refused] = []
         for hold in asked.holds:
             settled, reserved = self._sums(hold)
             left = min(hold.limit, MOST) - settled - reserved
             needed = hold.fixed + least * hold.per_token
             if _throttled(hold, settled, reserved):
-                return Refused(hold, max(left, 0), POLL, "one call at a time near its limit", needed, held=True)
-            if left < needed:
+                refusals.append(Refused(hold, max(left, 0), POLL, "one call at a time near its limit", needed, held=True))
+            elif left < needed:
                 held = settled + needed <= hold.limit and hold.budget.unit != "requests"
                 after = POLL if held else self._retry(hold, needed)
-                return Refused(hold, max(left, 0), after, "too little is left", needed, held)
-            if hold.per_token and left < hold.fixed + tokens * hold.per_token:
+                renews = hold.window.renews
+                if hold.budget.per == "minute" and after is not None and not held:
+                    renews = self._now + after
+                refusals.append(Refused(hold, max(left, 0), after, "too little is left", needed, held, renews))
+            elif hold.per_token and left < hold.fixed + tokens * hold.per_token:
                 tokens, lowered_by = (left - hold.fixed) // hold.per_token, hold.budget.id
+        if refusals:
+            return _longest(refusals)
         entries = []
         for hold in asked.holds:
             amount = hold.fixed + tokens * hold.per_token
@@ -221,7 +229,7 @@ class Books:
         for key in asked.marks if closed else ():
             until, reason = closed.get(key, (0.0, ""))
             if until > self._now:
-                return Refused(None, 0, until - self._now, reason)
+                return Refused(None, 0, until - self._now, reason, renews=until)
         return None
 
     def _retry(self, hold: Hold, needed: int) -> float | None:
@@ -254,6 +262,17 @@ class Books:
             for fraction in budget.alert_at
             if before < fraction * hold.limit <= after
         ]
+
+
+def _longest(refusals: list[Refused]) -> Refused:
+    """Of all that refuse a call, the one that lets go last; the first of several. The others are kept beside it."""
+
+    def lets_go(refused: Refused) -> float:
+        return math.inf if refused.retry_after is None else refused.retry_after
+
+    last = max(refusals, key=lambda refused: (not refused.held, lets_go(refused)))
+    others = (refused.hold for refused in refusals if refused is not last and not refused.held and refused.hold is not None)
+    return replace(last, others=tuple(others))
 
 
 def _throttled(hold: Hold, settled: int, reserved: int) -> bool:

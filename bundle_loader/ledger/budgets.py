@@ -72,7 +72,8 @@ class Budgets:
         """A budget as the vendor's word has changed it for one of its accounts."""
         if budget.id.startswith(RATE):
             for (provider, family, unit), limit in list(self._learnt.items()):  # asked from another thread
-                if unit == budget.unit and account == f"{budget.id}|provider={provider}|family={family}":
+                whose = f"provider={provider}|family={family}".lower()
+                if unit == budget.unit and account == f"{budget.id}|{whose}":
                     return _lowered_or_raised(budget, limit)
         return budget
 
@@ -94,6 +95,8 @@ class Budgets:
     ) -> tuple[Hold, ...] | Refused:
         """What a call needs of each account that it is charged to; a refusal where its price is not known and must be.
 
+        A hold that needs nothing (a price of zero) holds no call back.
+
         Of a limit of tokens that nobody but the vendor stated, `likely` tokens are taken, a tenth of it at most, and the answer
         is not cut down for it: the worst case of one call is often more than a minute's limit, and what a vendor's cache
         serves it hardly counts.
@@ -102,7 +105,7 @@ class Budgets:
         for budget in self._of(facts):
             hold = hold_of(budget, facts, now, input_bound, price)
             if budget.unit == "money" and price is None and budget.unknown_price is None:
-                return _unpriced(hold, facts)
+                return _unpriced(hold, facts, "declare it under prices, or say unknown_price")
             if only_stated(budget):
                 hold = replace(hold, fixed=min(likely, max(hold.limit // 10, 1)), per_token=0)
             found += (replace(hold, account=account_of(budget, one)) for one in apart(budget, facts))
@@ -110,9 +113,9 @@ class Budgets:
             hold = hold_of(cap.budget, facts, now, input_bound, price)
             hold = Hold(f"{CAP}{cap.delegation}", hold.budget, Window(0, 0, None), hold.fixed, hold.per_token, hold.limit)
             if price is None:
-                return _unpriced(hold, facts)
+                return _unpriced(hold, facts, "declare it under prices, or leave out max_cost")
             found.append(hold)
-        return tuple(hold for hold in found if hold.fixed or hold.per_token)
+        return tuple(found)
 
     def _of(self, facts: CallFacts) -> tuple[Budget, ...]:
         key = (
@@ -141,10 +144,8 @@ class Budgets:
         ]
 
 
-def _unpriced(hold: Hold, facts: CallFacts) -> Refused:
-    return Refused(
-        hold, 0, None, f"the price of {facts.provider}/{facts.model} is not known; declare it under prices, or say unknown_price"
-    )
+def _unpriced(hold: Hold, facts: CallFacts, remedy: str) -> Refused:
+    return Refused(hold, 0, None, f"the price of {facts.provider}/{facts.model} is not known; {remedy}")
 
 
 def _lowered_or_raised(budget: Budget, limit: int) -> Budget:

@@ -7,11 +7,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.operations import (
@@ -19,6 +19,7 @@ from bundle_loader.ledger.operations import (
     Append,
     Close,
     Correct,
+    Damaged,
     Granted,
     Operation,
     Prune,
@@ -33,6 +34,7 @@ from bundle_loader.ledger.operations import (
 from bundle_loader.ledger.records import Record
 from bundle_loader.ledger.reports import costed, totals
 from bundle_loader.ledger.store import LEASE, SqliteStorage
+from bundle_loader.ledger.waiting import Item, resolve, running_loop, taken
 
 _GATHER: Final = 0.02
 """Seconds for which the writer lets records gather when nobody waits for them; what a killed process can lose of those."""
@@ -40,20 +42,7 @@ _MANY: Final = 1000
 """Operations after which the storage is looked after, however busy it is."""
 
 
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One operation, and who waits for it: a future of a loop, or nobody."""
-
-    operation: Operation
-    loop: asyncio.AbstractEventLoop | None = None
-    future: asyncio.Future[Answer] | None = None
-    answer: Answer = None
-    """What came of it, once it is committed."""
-    left: bool = False
-    """Whoever waited is gone."""
-
-
-_Queued: TypeAlias = "_Item | threading.Event"
+_Queued: TypeAlias = Item | threading.Event
 
 
 class Ledger:
@@ -91,6 +80,8 @@ class Ledger:
         self._hurry = threading.Event()
         """Set when somebody waits for the batch."""
         self._failure: Exception | None = None
+        self._damage: Damaged | None = None
+        """Once it is set, nothing is reserved any more."""
         self._closed = False
         self._process = os.getpid()
         self._tended = 0.0
@@ -107,7 +98,7 @@ class Ledger:
     def enter(self, operation: Correct | Close) -> None:
         """Queue what a vendor said of its limits."""
         with suppress(LedgerError):
-            self._put(_Item(operation))
+            self._put(Item(operation))
 
     def submit(self, operation: Operation) -> asyncio.Future[Answer]:
         """Queue an operation; the future is done once it is committed. Raises LedgerError, also through it.
@@ -122,15 +113,15 @@ class Ledger:
             return asyncio.ensure_future(asyncio.to_thread(self._late, operation))
         except RuntimeError:
             if isinstance(operation, Settle):
-                self._put(_Item(operation))
+                self._put(Item(operation))
             raise
         assert item.future is not None
         return item.future
 
-    def _ask(self, operation: Operation) -> _Item:
+    def _ask(self, operation: Operation) -> Item:
         """Queue what somebody waits for. All that the tasks of a loop ask at one turn of it goes into one transaction."""
         loop = asyncio.get_running_loop()
-        item = _Item(operation, loop, loop.create_future())
+        item = Item(operation, loop, loop.create_future())
         self._put(item)
         if loop not in self._soon:
             self._soon.add(loop)
@@ -150,8 +141,14 @@ class Ledger:
         if not self._wake.is_set():
             self._wake.set()
 
+    def usable(self) -> None:
+        """Raises LedgerError once the file is known to be damaged: no call may be made that could not be entered."""
+        if self._damage is not None:
+            raise Damaged(str(self._damage))
+
     async def reserve(self, asked: Reserve) -> Granted | Refused:
         """Take the worst case of a call from its accounts. Leaving while waiting gives it back."""
+        self.usable()
         item = self._ask(asked)
         assert item.future is not None
         try:
@@ -168,7 +165,7 @@ class Ledger:
 
     def _unwanted(self, asked: Reserve, granted: Granted) -> None:
         with suppress(LedgerError):  # closing gives everything back
-            self._put(_Item(Settle(asked.id, asked.charges(granted.tokens))))
+            self._put(Item(Settle(asked.id, asked.charges(granted.tokens))))
 
     async def settle(self, asked: Settle) -> Settled:
         """Enter what a call used, once. It is entered even when whoever waits leaves, and after the ledger was closed."""
@@ -192,6 +189,12 @@ class Ledger:
             self._put(done)
             self._hurry.set()
             done.wait()
+        self._tell_failure()
+
+    def _tell_failure(self) -> None:
+        """Raise what kept the file from being written, if anything did."""
+        if isinstance(self._failure, LedgerError):
+            raise type(self._failure)(str(self._failure))
         if self._failure is not None:
             raise LedgerError(f"the ledger {self.path} could not be written: {self._failure}")
 
@@ -205,8 +208,7 @@ class Ledger:
         self._hurry.set()
         self._thread.join()
         self._store.close()
-        if self._failure is not None:
-            raise LedgerError(f"the ledger {self.path} could not be written: {self._failure}")
+        self._tell_failure()
 
     # --- reading
 
@@ -224,6 +226,7 @@ class Ledger:
     async def prune(self, before: float, *, only_count: bool = False) -> Pruned:
         """Take out what was over before then (epoch seconds), in steps between which others write; say what went."""
         total = Pruned(before)
+        await asyncio.to_thread(self.flush)
         while True:
             step = await asyncio.shield(self.submit(Prune(before, only_count=only_count)))
             assert isinstance(step, Pruned)
@@ -301,11 +304,11 @@ class Ledger:
         self._wake.set()
 
     def _carry_out(self, *, wait: bool) -> bool:
-        """Carry out what is queued, with all records where one may `wait`; False where one would have to, and nothing is done."""
-        queued: list[_Queued] = _taken(self._queue)  # before the records: whoever flushes finds all that were there
-        items = [item for item in queued if isinstance(item, _Item)]
+        """Carry out what is queued, with all records where one may `wait`; False where something is left to one who may."""
+        queued: list[_Queued] = taken(self._queue)  # before the records: whoever flushes finds all that were there
+        items = [item for item in queued if isinstance(item, Item)]
         if wait and self._records:
-            items = [*map(_Item, _taken(self._records)), *items]
+            items = [*map(Item, taken(self._records)), *items]
         owed, now = self._owed, self.clock()
         if items or owed:
             operations = [*owed, *(item.operation for item in items)]
@@ -321,11 +324,14 @@ class Ledger:
                     self._owed, self._failure = [], None
                 self._since_tended += len(operations)
                 self._answer(items, answers[len(owed) :])
-        for event in queued:
-            if isinstance(event, threading.Event):
-                event.set()
         if self._since_tended >= _MANY:
             self._wake.set()
+        flushes = [event for event in queued if isinstance(event, threading.Event)]
+        if flushes and not wait:  # whoever flushes waits for the records, too
+            self._queue.extendleft(reversed(flushes))
+            return False
+        for event in flushes:
+            event.set()
         return True
 
     def _due(self) -> bool:
@@ -338,25 +344,27 @@ class Ledger:
                 self._store.tend(now)
             self._tended, self._since_tended = now, 0
 
-    def _failed(self, items: list[_Item], error: Exception) -> None:
+    def _failed(self, items: list[Item], error: Exception) -> None:
         """A batch was not written. What may go later is kept until it does; else each is tried for itself."""
+        if isinstance(error, Damaged):
+            self._damage = error
         if isinstance(error, Unwritable):
             self._failure = error
             self._owed += [item.operation for item in items if not isinstance(item.operation, (Reserve, Prune))]
             self._answer(items, error)
         elif len(items) + len(self._owed) > 1:
             owed, self._owed = self._owed, []
-            for item in [*map(_Item, owed), *items]:
+            for item in [*map(Item, owed), *items]:
                 self._alone(item)
         else:
             self._failure = error
             for operation in [*self._owed, *(item.operation for item in items)]:
                 if isinstance(operation, Settle) and operation.record is not None:
-                    self._alone(_Item(replace(operation, record=None)))
+                    self._alone(Item(replace(operation, record=None)))
             self._owed = []
             self._answer(items, error)
 
-    def _alone(self, item: _Item) -> None:
+    def _alone(self, item: Item) -> None:
         try:
             answers = self._store.run([item.operation], self.clock())
         except Exception as error:  # noqa: BLE001 - as above
@@ -365,7 +373,7 @@ class Ledger:
             assert answers is not None
             self._answer([item], answers)
 
-    def _answer(self, items: list[_Item], answers: Sequence[Answer] | Exception) -> None:
+    def _answer(self, items: list[Item], answers: Sequence[Answer] | Exception) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Answer | Exception]]] = {}
         for index, item in enumerate(items):
             answer = answers if isinstance(answers, Exception) else answers[index]
@@ -379,37 +387,8 @@ class Ledger:
                     self._unwanted(item.operation, answer)
             by_loop.setdefault(item.loop, []).append((item.future, answer))
         for loop, done in by_loop.items():
-            if loop is _running():
-                _resolve(done)
+            if loop is running_loop():
+                resolve(done)
             else:
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    loop.call_soon_threadsafe(_resolve, done)
-
-
-_T = TypeVar("_T")
-
-
-def _taken(queue: deque[_T]) -> list[_T]:
-    """Everything in a queue to which others add meanwhile."""
-    found: list[_T] = []
-    with suppress(IndexError):
-        while True:
-            found.append(queue.popleft())
-    return found
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    """The event loop of this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _resolve(done: Iterable[tuple[asyncio.Future[Answer], Answer | Exception]]) -> None:
-    for future, answer in done:
-        if not future.done():
-            if isinstance(answer, Exception):
-                future.set_exception(answer if isinstance(answer, LedgerError) else LedgerError(str(answer)))
-            else:
-                future.set_result(answer)
+                    loop.call_soon_threadsafe(resolve, done)

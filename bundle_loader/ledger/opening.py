@@ -15,11 +15,14 @@ from bundle_loader.ledger.operations import Unwritable
 BUSY: Final = 30.0
 """Seconds for which one waits for others that are writing."""
 
-_MAGIC: Final = b"SQLite format 3\x00"
+_SMALLEST: Final = 512
+"""Bytes of the smallest database that there can be."""
 _OURS: Final = frozenset({"delegations", "attempts", "calls"})
 _FIRST_WAIT: Final = 0.0002
 _LONGEST_WAIT: Final = 0.01
-_REMEDY: Final = "name another file with ledger="
+REMEDY: Final = "name another file with ledger= (--ledger in the command line)"
+_SMALL: Final = 8 << 20
+"""Bytes of a file that is looked through each time that it is opened: a few milliseconds."""
 
 
 def connect(path: Path, *, busy: float = BUSY) -> sqlite3.Connection:
@@ -36,6 +39,7 @@ def opened(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_or_look(path)
+        _look_through(path)
         db = connect(path)
         _check(db, path)  # before anything is written: whatever is refused stays as it was
         _through_locks(db, "PRAGMA journal_mode=WAL")
@@ -49,7 +53,7 @@ def opened(path: Path) -> sqlite3.Connection:
         if isinstance(error, sqlite3.Error):
             raise _told(path, error) from None
         if isinstance(error, OSError):
-            raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}; {_REMEDY}") from None
+            raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}; {REMEDY}") from None
         raise
     return db
 
@@ -88,9 +92,29 @@ def _make_or_look(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        with path.open("rb") as file:
-            if file.read(len(_MAGIC)) not in (b"", _MAGIC):
-                raise sqlite3.DatabaseError("file is not a database") from None
+        # by its size alone: opening and closing a file drops the locks that SQLite holds on it in this process
+        if 0 < path.stat().st_size < _SMALLEST:
+            raise sqlite3.DatabaseError("file is not a database") from None
+
+
+def _look_through(path: Path) -> None:
+    """Find damage within a file that is small, or that was not closed: whoever pays for calls must be able to enter them.
+
+    A log of writes beside it is left over by a process that died, or of one that has it open. It stays as it is: one that only
+    reads does not bring it into the file.
+    """
+    log = path.with_name(path.name + "-wal").exists()
+    size = path.stat().st_size
+    if not size or (size > _SMALL and not log):
+        return
+    mode = "ro" if log else "rw"
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY)
+    try:
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    finally:
+        db.close()
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"it is damaged: {' '.join(str(found).split())}")
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
@@ -99,11 +123,11 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     version, names = db.execute(query).fetchone()
     tables = set((names or "").split(","))
     if version > len(MIGRATIONS) and "calls" in tables:
-        raise LedgerError(f"{path} was written by a newer version (schema {version}); update, or {_REMEDY}")
+        raise LedgerError(f"{path} was written by a newer version (schema {version}); update, or {REMEDY}")
     if names and (version == 0 or not tables >= _OURS):
-        raise LedgerError(f"{path} is a database of another program; {_REMEDY}")
+        raise LedgerError(f"{path} is a database of another program; {REMEDY}")
     if version and not names:
-        raise LedgerError(f"{path} is a database of another program; {_REMEDY}")
+        raise LedgerError(f"{path} is a database of another program; {REMEDY}")
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -139,7 +163,7 @@ def _through_locks(db: sqlite3.Connection, statement: str) -> None:
 
 def _told(path: Path, error: sqlite3.Error) -> LedgerError:
     if is_busy(error):
-        return Unwritable(f"the ledger {path} has been locked by another program for {BUSY:.0f} s; end it, or {_REMEDY}")
+        return Unwritable(f"the ledger {path} has been locked by another program for {BUSY:.0f} s; end it, or {REMEDY}")
     if isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
-        return LedgerError(f"the ledger {path} cannot be opened: {error}; {_REMEDY}")
-    return LedgerError(f"{path} is not a ledger that can be read ({error}); move it away, or name another with ledger=")
+        return LedgerError(f"the ledger {path} cannot be opened: {error}; {REMEDY}")
+    return LedgerError(f"{path} is not a ledger that can be read ({error}); move it away, or {REMEDY}")

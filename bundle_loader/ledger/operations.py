@@ -123,6 +123,10 @@ class Refused:
     """Whole units that the call needs at least."""
     held: bool = False
     """True where others only hold it for now: it may come back at any moment."""
+    renews: float | None = None
+    """Epoch seconds at which it is free again; None where that is not known, and for what never renews."""
+    others: tuple[Hold, ...] = ()
+    """Accounts that have too little as well, and that let go of it sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,10 @@ Answer: TypeAlias = Granted | Refused | Settled | Pruned | None
 
 class Unwritable(LedgerError):
     """Nothing of it was carried out, and it may be later: the file is locked, full or away."""
+
+
+class Damaged(LedgerError):
+    """What is in the file contradicts itself: nothing that is asked of it can be relied on any more."""
 
 
 class Storage(Protocol):

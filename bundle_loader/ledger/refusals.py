@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from bundle_loader.declared.budget import Budget
+from bundle_loader.declared.budget import Budget, counted
 from bundle_loader.errors import OverBudget
 from bundle_loader.ledger.accounts import Hold
 from bundle_loader.ledger.budgets import CAP
 from bundle_loader.ledger.operations import Alert, Refused
 from bundle_loader.routing.candidate import Candidate
-from bundle_loader.routing.charged import amount
+from bundle_loader.routing.charged import amount, vendors_limit
+from bundle_loader.routing.model_names import family
 
 
 def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
     """The failure for a call that a budget refuses: which, how much is left of it, and how much the call needed."""
     hold = refused.hold
     if hold is None:
+        why = vendors_limit(candidate.provider, family(candidate.model), refused.reason)
         return OverBudget(
-            candidate.provider, refused.reason, model=candidate.model, retry_after=refused.retry_after, why=refused.reason
+            candidate.provider, why, model=candidate.model, retry_after=refused.retry_after, renews=refused.renews, why=why
         )
     budget = hold.budget
     left = needed = None
@@ -26,6 +28,9 @@ def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
         words = f"{words}; {left} left, a call needs at least {needed}"
         if refused.held:
             words += ", and calls under way hold the rest"
+    for other in refused.others:
+        words += f"; {_named(other)} refuses it too"
+    named = [one.budget.emergency for one in (hold, *refused.others) if one.budget.emergency is not None]
     return OverBudget(
         candidate.provider,
         f"{_named(hold)}: {words}",
@@ -34,9 +39,10 @@ def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
         budget=budget.id,
         left=left,
         needed=needed,
-        renews=hold.window.renews,
+        renews=refused.renews,
+        sliding=budget.per == "minute",
         zone=budget.zone,
-        emergency=None if refused.held else budget.emergency,
+        emergency=named[0] if named and not refused.held else None,
         own_limit=hold.account.startswith(CAP),
         held=refused.held,
         why=refused.reason,
@@ -60,4 +66,4 @@ def _named(hold: Hold) -> str:
 
 
 def _ceiling(budget: Budget) -> str:
-    return f"${budget.limit.normalize():f}" if budget.unit == "money" else f"{budget.limit:f} {budget.unit}"
+    return f"${budget.limit.normalize():f}" if budget.unit == "money" else f"{counted(budget.limit, budget.unit)}"

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.books import Books, Known
-from bundle_loader.ledger.opening import begin, connect, is_busy, opened
+from bundle_loader.ledger.opening import REMEDY, begin, connect, is_busy, opened
 from bundle_loader.ledger.operations import (
     Answer,
     Append,
     Close,
     Correct,
+    Damaged,
     Operation,
     Prune,
     Reserve,
@@ -92,6 +93,8 @@ class SqliteStorage:
         except sqlite3.OperationalError as error:
             raise Unwritable(f"the ledger {self.path} could not be written: {error}") from error
         except (sqlite3.Error, OverflowError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise Damaged(f"the ledger {self.path} is damaged ({error}); move it away, or {REMEDY}") from error
             raise LedgerError(f"the ledger {self.path} could not be written: {error}") from error
         return answers
 

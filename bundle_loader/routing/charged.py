@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from fnmatch import fnmatchcase
+from math import ceil
 from typing import Final
 
-from bundle_loader.declared.budget import Budget
+from bundle_loader.declared.budget import Budget, counted
 
 PICO: Final = Decimal(1_000_000_000_000)
 """Millionths of a millionth in a dollar: what money is counted in."""
@@ -57,14 +58,17 @@ def apart(budget: Budget, facts: CallFacts) -> tuple[CallFacts, ...]:
     """The call as each of the budget's accounts has it: kept apart by tag, it counts for every tag of it that is in scope."""
     if "tag" not in budget.each or len(facts.tag) < 2:
         return (facts,)
-    single = (replace(facts, tag=(tag,)) for tag in dict.fromkeys(facts.tag))
+    single = (replace(facts, tag=(tag,)) for tag in dict.fromkeys(tag.lower() for tag in facts.tag))
     return tuple(one for one in single if applies(budget, one))
 
 
 def account_of(budget: Budget, facts: CallFacts) -> str:
-    """The account's key: the budget's id, and the values of each aspect that it is kept apart by."""
+    """The account's key: the budget's id, and the values of each aspect that it is kept apart by.
+
+    Case does not tell accounts apart, as it does not tell scopes apart: words of a caller's own could be many that way.
+    """
     parts = [budget.id]
-    parts += [f"{aspect}={','.join(facts.values(aspect)) or '-'}" for aspect in budget.each]
+    parts += [f"{aspect}={','.join(facts.values(aspect)).lower() or '-'}" for aspect in budget.each]
     if budget.per == "run" and "tree" not in budget.each:
         parts.append(f"tree={facts.tree}")
     return "|".join(parts)
@@ -80,10 +84,20 @@ def mark_of(provider: str, family: str) -> str:
     return f"{provider}|{family}"
 
 
+def vendors_limit(provider: str, family: str, reason: str) -> str:
+    """A vendor's word that closes a model family, in words."""
+    return f"{provider} has limited its {family} for now ({reason.removeprefix('limited: ')})"
+
+
+def in_seconds(seconds: float) -> str:
+    """When something is free again: whole seconds, rounded up."""
+    return f"free again in {max(ceil(seconds), 1)} s"
+
+
 def amount(unit: str, units: int, *, up: bool = False) -> str:
     """Whole units of an account, in words. Money is rounded down, or `up`: to four places, what is small to two digits."""
     if unit != "money":
-        return f"{units} {unit}"
+        return counted(Decimal(units), unit)
     dollars = Decimal(units) / PICO
     places = 4 if not dollars or dollars >= _SMALL else 1 - dollars.adjusted()
     return f"${dollars.quantize(Decimal(1).scaleb(-places), ROUND_UP if up else ROUND_DOWN):f}"

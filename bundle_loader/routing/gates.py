@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final, TypeAlias
 
 from bundle_loader.routing.candidate import Candidate
@@ -96,6 +97,17 @@ def budget(request: Request, candidate: Candidate, tier: str | None, standing: S
     listed = candidate.info.output_limit if candidate.info is not None else None
     most = said if isinstance(said, int) else listed
     return bar_against(standing, Wish(facts, price_of(candidate), request.input_floor or 0, most, request.deadline))
+
+
+def gates_of(request: Request) -> tuple[Gate, ...]:
+    """The gates that can have anything against a model for this request, in their order."""
+    return _asked(request.local_only, request.tools, request.input_floor is not None, request.mandate is not None)
+
+
+@cache
+def _asked(local_only: bool, tools: bool, large: bool, mandated: bool) -> tuple[Gate, ...]:
+    idle: dict[Gate, bool] = {boundary: not local_only, capability: not tools, window: not large, mandate: not mandated}
+    return tuple(gate for gate in GATES if not idle.get(gate))
 
 
 def reason_against(request: Request, offer: Offer, model: ModelInfo, gates: tuple[Gate, ...] = GATES) -> str | None:

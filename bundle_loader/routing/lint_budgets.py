@@ -31,6 +31,7 @@ def lint_budgets(
     for budget in bundle.budgets.values():
         found += linter.scope(budget)
         found += linter.thresholds(budget)
+        found += linter.unfit(budget)
         found += linter.outdone(budget)
         if priced is not None and budget.unit == "money":
             found += linter.prices(budget, priced)
@@ -82,6 +83,19 @@ class _Linter:
             said, slow = (f"{(part * 100).normalize():f}%" for part in (budget.alert_at[0], budget.throttle_at))
             message = f"calls are throttled from {slow} on, before the first alert at {said}; nobody will know why"
             yield self._fault(budget, ("throttle_at",), message, "throttle-before-alert")
+
+    def unfit(self, budget: Budget) -> Iterator[Fault]:
+        """What can have no effect: alerts of a minute, a ceiling below every call, an emergency tier for its own calls."""
+        if budget.per == "minute" and budget.alert_at:
+            message = "no alert is given for a minute, which slides; leave it out, or write per: day"
+            yield self._fault(budget, ("alert_at",), message, "alert-of-a-minute")
+        if budget.unit == "tokens" and 0 < budget.limit < budget.least_tokens:
+            message = f"{budget.limit:f} tokens are fewer than least_tokens ({budget.least_tokens}): hardly any call fits"
+            yield self._fault(budget, (), message, "budget-below-a-call", "note")
+        tier = budget.emergency
+        if tier is not None and {name.lower() for name in budget.scope.get("tier", ())} == {tier.lower()}:
+            message = f"tier '{tier}' is the only one whose calls count here: where it is refused, it takes over from itself"
+            yield self._fault(budget, ("emergency",), message, "emergency-of-itself")
 
     def outdone(self, budget: Budget) -> Iterator[Fault]:
         """14. What a day may spend is the smaller of the day's cap and the month's remainder."""

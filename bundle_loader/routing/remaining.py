@@ -59,7 +59,7 @@ def _account_above(account: AccountStanding, wider: Budget) -> str | None:
         own = limits.get(aspect, ())
         if len(own) != 1 or _is_pattern(own[0]):
             return None
-        parts.append(f"{aspect}={own[0]}")
+        parts.append(f"{aspect}={own[0].lower()}")
     return "|".join(parts)
 
 

@@ -123,7 +123,9 @@ def make_request(
 
 
 def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    said = dict(config or {})
+    if not config:
+        return {}
+    said = dict(config)
     try:
         check_config(said)
     except ValueError as error:

@@ -6,7 +6,7 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.catalogue import ModelInfo
-from bundle_loader.routing.gates import FORBIDDEN, PriceOf, budget, local_is_free, reason_against
+from bundle_loader.routing.gates import FORBIDDEN, PriceOf, budget, gates_of, local_is_free, reason_against
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import Request
 from bundle_loader.routing.resolve import Resolved, Resolver
@@ -76,6 +76,7 @@ class _Walk:
         self.barred: list[Bar] = []
         self.notes: list[str] = []
         self._request = request
+        self._gates = gates_of(request)
         self._tier = tier
         self._standing = standing
         self._price_of = price_of
@@ -90,7 +91,7 @@ class _Walk:
         reasons: list[str] = []
         best: ModelInfo | None = None
         for model in resolved.models:
-            reason = reason_against(self._request, offer, model)
+            reason = reason_against(self._request, offer, model, self._gates)
             if reason is None and self._limited:
                 reason = self._over(preference, offer, model, resolved.stands_for, best)
             if reason is not None:

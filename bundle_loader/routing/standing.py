@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
+from math import inf
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from bundle_loader.declared.budget import RATE, Budget
-from bundle_loader.routing.charged import PICO, CallFacts, account_of, amount, apart, applies, mark_of
+from bundle_loader.routing.charged import PICO, CallFacts, account_of, amount, apart, applies, in_seconds, mark_of, vendors_limit
 from bundle_loader.routing.price import MILLION, Price, dearest
 
 FRESH: Final = 1.0
@@ -153,6 +154,8 @@ class Bar:
     left: str | None = None
     renews: float | None = None
     """Epoch seconds; None for what never renews."""
+    needed: str | None = None
+    """The least that a call needs of it; None where that is not known."""
     zone: str = "UTC"
     """In which the budget's days and months begin."""
     emergency: str | None = None
@@ -182,8 +185,10 @@ def bar_against(standing: Standing, wish: Wish) -> Bar | None:
     end = standing.taken + FRESH + wish.deadline
     closed = standing.closed.get(mark_of(wish.facts.provider, wish.facts.family))
     if closed is not None and closed.until > end:
-        kin = f"{wish.facts.provider}'s {wish.facts.family}"
-        return Bar(f"{kin} is closed until {_moment(closed.until, 'UTC')}: {closed.reason}", renews=closed.until)
+        said = vendors_limit(wish.facts.provider, wish.facts.family, closed.reason)
+        when = f"{in_seconds(closed.until - standing.taken)}, at {_moment(closed.until, 'UTC')}"
+        return Bar(f"{said}; {when}", renews=closed.until)
+    over: list[AccountStanding] = []
     for account in standing.accounts.values():
         if not account.settled or (account.renews is not None and account.renews <= end):
             continue
@@ -193,8 +198,8 @@ def bar_against(standing: Standing, wish: Wish) -> Bar | None:
         if applies(budget, wish.facts) and any(
             account_of(budget, facts) == account.account for facts in apart(budget, wish.facts)
         ):
-            return _bar(account)
-    return None
+            over.append(account)
+    return _bar(over, wish, standing.taken) if over else None
 
 
 def _least(budget: Budget, wish: Wish) -> int:
@@ -210,13 +215,26 @@ def _least(budget: Budget, wish: Wish) -> int:
     return int(((wish.price.request + output) * PICO).to_integral_value(ROUND_CEILING))
 
 
-def _bar(account: AccountStanding) -> Bar:
+def _bar(over: list[AccountStanding], wish: Wish, now: float) -> Bar:
+    """Of all accounts that are used up, the one that renews last; the others are mentioned."""
+    account = max(over, key=lambda one: inf if one.renews is None else one.renews)
     budget = account.budget
     left = amount(budget.unit, account.unspent)
     whose = f", {account.apart}" if account.apart else ""
-    when = "it does not renew" if account.renews is None else f"it renews at {_moment(account.renews, budget.zone)}"
+    if account.renews is None:
+        when = "it does not renew"
+    elif budget.per == "minute":
+        when = in_seconds(account.renews - now)
+    else:
+        when = f"it renews at {_moment(account.renews, budget.zone)}"
+    needed = None
+    if budget.unit != "money" or wish.price is not None:
+        needed = amount(budget.unit, _least(budget, wish), up=True)
     reason = f"budget '{budget.id}' ({budget}{whose}) is used up: {left} left, {when}"
-    return Bar(reason, budget.id, left, account.renews, budget.zone, budget.emergency)
+    for other in over:
+        reason += f"; budget '{other.budget.id}' ({other.budget}) is used up too" if other is not account else ""
+    emergency = next((one.budget.emergency for one in (account, *over) if one.budget.emergency is not None), None)
+    return Bar(reason, budget.id, left, account.renews, needed, budget.zone, emergency)
 
 
 def _moment(at: float, zone: str) -> str:

@@ -234,7 +234,7 @@ class Outcome:
 
 
 def under_fire(
-    folder: Path, *, processes: int, tasks: int, seconds: float, lease: float = 2.0, reserving: bool = True, killing: bool = True
+    folder: Path, *, processes: int, tasks: int, seconds: float, lease: float = 6.0, reserving: bool = True, killing: bool = True
 ) -> Outcome:
     """Processes that spend, killed at random and replaced, under the eyes of another; then what is in the file."""
     path, chance = folder / "ledger.db", random.Random(7)
