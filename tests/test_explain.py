@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,26 @@ def test_base_keeps_what_was_inherited(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("through", ["a patch", "extends"])
+def test_base_stands_for_a_tier_that_was_redefined(tmp_path: Path, through: str) -> None:
+    agents = "x: {provider_preferences: [p/a, base]}" if through == "a patch" else "include: [x.md]"
+    files = {
+        "a.yaml": f"includes: [./b.yaml]\ntiers: {{t: [p/new]}}\nagents:\n  {agents}\n",
+        "b.yaml": TIERS + "agents: {include: [low/*.md]}",
+        "low/y.md": "---\nprovider_preferences: [p/x]\ntier: t\n---\n",
+        "x.md": "---\nextends: y\nprovider_preferences: [p/a, base]\n---\n",
+    }
+    if through == "a patch":
+        files["low/x.md"] = files.pop("low/y.md")
+        del files["x.md"]
+    found = [row for row in rows(tmp_path, files) if row.startswith(("provider", "tier"))]
+    assert "lost" not in found[0]
+    assert found[1].endswith("lost to its tier t, which a.yaml:2 redefines")
+    assert found[1].startswith("provider_preferences = [p/x]")
+    assert found[2].startswith("tier = t  low/")
+    assert "lost" not in found[2]
+
+
 SLOTS = st.sampled_from(
     [
         "",
@@ -159,7 +179,8 @@ def test_what_is_not_lost_is_exactly_what_composition_kept(written: list[str]) -
     layers[0].agent_files += [y, x]
     bundle = compose(layers)
     trees = [y.tree, x.tree, *(patch for layer in layers for patch in layer.patches.values() if isinstance(patch, Mapping))]
-    folded = reduce(fold_agent, trees)
+    fold = partial(fold_agent, follows_tier=bundle.follows_tier)
+    folded = fold(trees[0], reduce(fold, trees[1:]))
     standing: dict[str, set[str]] = {}
     slot: set[str] = set()
     for origin in origins(bundle, "x"):

@@ -192,6 +192,26 @@ def test_inherited_tiers_and_bundles_to_include_are_left_alone(tmp_path: Path) -
     assert found_in(tmp_path, {}, "low.yaml") == []
 
 
+@pytest.mark.parametrize("own", ["provider_preferences: [anthropic/claude-haiku-*]\ntier: strong", "tier: strong"])
+def test_a_tier_that_base_stands_for_is_used(tmp_path: Path, own: str) -> None:
+    files = {
+        "low/i.yaml": "agents: {include: [ok.md]}\ntiers: {strong: [anthropic/claude-haiku-*]}\n",
+        "low/ok.md": f"---\nname: ok\n{own}\n---\n",
+        "b.yaml": "includes: [low/i.yaml]\ntiers: {strong: [openai/gpt-5*]}\n"
+        "agents: {ok: {provider_preferences: [openai/gpt-4o, base]}}\n",
+    }
+    assert [str(item) for item in load(tmp_path, "b.yaml", files).agent("ok").preferences] == ["openai/gpt-4o", "openai/gpt-5*"]
+    assert found_in(tmp_path, files) == []
+
+
+@pytest.mark.parametrize(("tier", "told"), [("stron", True), ("strong", False), ("frontier", False)])
+def test_a_label_that_is_nearly_a_tier(tmp_path: Path, tier: str, told: bool) -> None:
+    agent = A.format(name="a").replace("name: a\n", f"name: a\ntier: {tier}\n")
+    files = {"b.yaml": "default: strong\ntiers: {strong: [openai/gpt-5*]}\nagents: {include: [a.md]}\n", "a.md": agent}
+    lines = [line for line in found_in(tmp_path, files) if "tier" in line]
+    assert lines == (["misspelt-tier warning a.md:3:7: tier: no tier 'stron'; did you mean 'strong'?"] if told else [])
+
+
 def test_what_names_nothing(tmp_path: Path) -> None:
     text = "default: t\ntier_order: [t, t]\ntiers: {t: []}\nroles: {r: []}\nprofiles: {p: {s: []}, q: {}}\n"
     lines = found_in(tmp_path, {"b.yaml": text})
@@ -312,6 +332,17 @@ def test_variables_that_nobody_defines(tmp_path: Path, body: str, unknown: list[
     found = undefined_variables(bundle.agent("a"), bundle.vars)
     assert sorted(re.findall(r"'(?:{{ )?(\w+)", fault.message)[0] for fault in found) == unknown
     assert {(fault.line, fault.level, fault.rule) for fault in found} <= {(7, "note", "undefined-variable")}
+
+
+def test_a_variable_that_is_like_none_has_no_nearest(tmp_path: Path) -> None:
+    files = {
+        "b.yaml": "vars: {joined: 1}\nagents: {include: [a.md]}\n",
+        "a.md": A.format(name="a") + "{{ one }} {{ ranges }} {{ joind }}\n",
+    }
+    bundle = load(tmp_path, "b.yaml", files)
+    found = {fault.message.partition(" write it")[0] for fault in undefined_variables(bundle.agent("a"), bundle.vars)}
+    near = "nobody defines 'joind'; did you mean 'joined'?;"
+    assert found == {"nobody defines 'one';", "nobody defines 'ranges';", near}
 
 
 def test_a_variable_has_its_nearest_and_base_its_agent(tmp_path: Path) -> None:

@@ -99,3 +99,53 @@ def test_every_pin_that_lost_is_shown_with_its_place(tmp_path: Path) -> None:
     shown = {layer.settings: [str(setting) for setting in layer.sets] for layer in bundle.laid if layer.settings}
     assert shown["organisation"] == ["agents x to tier high (mandatory)"]
     assert shown["project"] == ["agents x to tier high"]
+
+
+LISTED = "agents: {x: {description: d, provider_preferences: [a/own], tier: frob}}\n"
+OF_NOTHING = {
+    "unknown tier": ("tiers: {frob: [{tier: strong}]}", "tiers.frob[0].tier: no tier 'strong'"),
+    "base": ("tiers: {frob: [base]}", "tiers.frob[0]: 'base' stands for"),
+    "empty": ("tiers: {frob: []}", "tiers.frob: an empty list names nothing"),
+    "of one of nothing": ("tiers: {frob: [{tier: brof}], brof: [{tier: strong}]}", "tiers.brof[0].tier: no tier 'strong'"),
+    "named elsewhere": ("tiers: {frob: [base]}\nprofiles: {p: {default: frob}}\ntier_order: [frob]", "tiers.frob[0]: 'base'"),
+    "a profile": ("profiles: {p: {default: strong}}", "profiles.p.default: no tier 'strong'"),
+}
+
+
+@pytest.mark.parametrize("case", OF_NOTHING)
+def test_what_comes_to_nothing_takes_nothing_over_and_is_told_once(case: str, tmp_path: Path) -> None:
+    user, expected = OF_NOTHING[case]
+    home = {"BUNDLE_LOADER_HOME": str(tmp_path / "home"), "BUNDLE_LOADER_SITE": str(tmp_path / "site")}
+    write(tmp_path, {"project/b.yaml": LISTED, "home/settings.yaml": user}, mark=False)
+    bundle = load_bundle(tmp_path / "project/b.yaml", settings=find_settings(home, tmp_path / "project"))
+    assert bundle.agent("x").slot == "list"
+    assert (bundle.tiers, bundle.profiles, bundle.tier_order) == ({}, {}, ())
+    [fault] = [*bundle.problems, *lint(bundle, {}, {"a": "a"})]
+    assert fault.level == "warning"
+    assert expected in str(fault)
+
+
+def test_a_tier_that_two_settings_lead_in_a_circle_is_left_out_of_both(tmp_path: Path) -> None:
+    bundle = settled(tmp_path, "tiers: {frob: [{tier: mine}]}", "tiers: {mine: [{tier: frob}, a/mine]}")
+    assert "frob" not in bundle.tiers
+    assert pairs(bundle.tiers["mine"]) == ["a/mine"]
+    assert [fault.key for fault in bundle.problems] == ["tiers.frob[0].tier"]
+
+
+@pytest.mark.parametrize(
+    ("pin", "expected"),
+    [
+        ("agents: {zzz: {tier: nope}}", "agents.zzz: pins an agent that this bundle does not have"),
+        ("agents: {zzz: {model_role: nope}}", "agents.zzz: pins an agent that this bundle does not have"),
+        ("agents: {why: {tier: low}}", "agents.why: 'why' is an alias of 'x'; pin 'x'"),
+    ],
+)
+def test_a_pin_for_nobody_is_told_once(pin: str, expected: str, tmp_path: Path) -> None:
+    text = BUNDLE.replace("tier: low}}\n", "tier: low, aliases: [why]}}\n")
+    write(tmp_path, {"project/team.yaml": text, "home/settings.yaml": pin}, mark=False)
+    home = {"BUNDLE_LOADER_HOME": str(tmp_path / "home"), "BUNDLE_LOADER_SITE": str(tmp_path / "site")}
+    bundle = load_bundle(tmp_path / "project/team.yaml", settings=find_settings(home, tmp_path / "project"))
+    [fault] = bundle.problems
+    assert (fault.level, fault.rule) == ("warning", "settings")
+    assert expected in str(fault)
+    assert bundle.pins == {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundle_loader.declared.bundle import Bundle
+from bundle_loader.routing.lint import lint
 from bundle_loader.routing.request import make_request
 from bundle_loader.routing.select import select
 from bundle_loader.sources.load import Examined, examine_bundle
@@ -44,6 +45,9 @@ def bundle_of(folder: Path, files: Mapping[str, str]) -> Bundle:
         ("providers: {openai: {headers: {}}}", "providers.openai.headers: unknown key"),
         ("providers: {openai: {base_url: nope}}", "providers.openai.base_url:"),
         ("agents: {x: {}}", "agents.x: a pin has one of"),
+        ('bundle: ""', "settings.yaml:1:9: bundle: is empty; write a name"),
+        ('default: " "', "settings.yaml:1:10: default: is empty; write a name"),
+        ('provider_order: [openai, ""]', "settings.yaml:1:26: provider_order: is empty; write a name"),
         ("zzzzzz: 1", "zzzzzz: unknown key"),
     ],
 )
@@ -155,3 +159,31 @@ def test_agents_with_faults_are_made_as_far_as_they_go_and_never_given(tmp_path:
     assert (found.usable, found.bundle.agents, sorted(found.bundle.broken)) == (True, {}, ["x", "y"])
     assert found.bundle.flawed["x"].tier == "strong"
     assert found.bundle.flawed["y"].instruction == "{{ base }}", "as far as it goes"
+
+
+FAULTY = "{provider: a, modle: b}"
+CUT = {
+    "a tier and a cell": {"project/b.yaml": f"tiers: {{strong: [{FAULTY}]}}\nprofiles: {{p: {{default: strong}}}}\n"},
+    "a tier and a role": {"project/b.yaml": f"tiers: {{cheap: [{FAULTY}]}}\nroles: {{r: cheap}}\n"},
+    "a tier of a tier": {
+        "project/b.yaml": f"tiers: {{s: [{FAULTY}], t: [{{tier: s}}]}}\nprofiles: {{p: {{default: [{{tier: t}}]}}}}\n"
+    },
+    "a cell": {"project/b.yaml": f"profiles: {{p: {{default: [{FAULTY}]}}}}\n"},
+    "settings": {
+        "project/b.yaml": "bundle: {name: b}\n",
+        HOME: f"tiers: {{bad: [{FAULTY}]}}\ndefault: bad\nprofiles: {{p: {{default: bad}}}}\n",
+    },
+    "an included file": {
+        "project/b.yaml": "includes: [./low.yaml]\nprofiles: {p: {default: strong}}\nroles: {r: strong}\n",
+        "project/low.yaml": "tiers: {strong: [a/b\n",
+    },
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_what_a_fault_took_out_is_not_told_to_be_empty(case: str, tmp_path: Path) -> None:
+    found = examined(tmp_path, CUT[case])
+    assert found.bundle is not None
+    assert [fault.rule for fault in lint(found.bundle, {}, {"a": "a"}) if fault.rule == "names-nothing"] == []
+    assert {fault.rule for fault in found.faults} <= {"declaration", "unreadable", "syntax"}
+    assert not found.usable

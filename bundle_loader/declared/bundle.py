@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.budget import Budget
 from bundle_loader.declared.context import ContextPart
+from bundle_loader.declared.fold import tier_is_redefined
 from bundle_loader.declared.laid import Laid
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference
@@ -102,6 +103,9 @@ class Bundle(Final):
     _laid: tuple[Laid, ...] = PrivateAttr(default=())
     _settings: tuple[SettingsFile, ...] = PrivateAttr(default=())
     _aliases: dict[str, str] | None = PrivateAttr(default=None)
+    _lost: frozenset[tuple[str | int, ...]] = PrivateAttr(default=frozenset())
+    _ranks: tuple[Mapping[str, int], Mapping[str, int]] = PrivateAttr(default=({}, {}))
+    """The places of the layers of files, and of the last layers that write each tier."""
     _hash: str | None = PrivateAttr(default=None)
 
     def __eq__(self, other: object) -> bool:
@@ -128,6 +132,11 @@ class Bundle(Final):
         return self._header
 
     @property
+    def lost(self) -> frozenset[tuple[str | int, ...]]:
+        """Keys that were taken out of its files for a fault, which is told in `problems`."""
+        return self._lost
+
+    @property
     def context_parts(self) -> tuple[ContextPart, ...]:
         """What `context` is made of, and which file each part came from."""
         return self._context_parts
@@ -145,6 +154,10 @@ class Bundle(Final):
     def contributions(self, agent: str) -> tuple[Contribution, ...]:
         """Who wrote what about an agent, or about a hidden one (`bundle:agent`), least derived first."""
         return tuple(self._contributions.get(agent, ()))
+
+    def follows_tier(self, tree: Tree) -> bool:
+        """Whether the tier in what was written of an agent stands for the list beside it: a more derived layer redefines it."""
+        return tier_is_redefined(tree, self.tiers, *self._ranks)
 
     def agent(self, name: str) -> Agent:
         """The agent of that name, alias or `bundle:agent`. Raises RequestError with the nearest names."""

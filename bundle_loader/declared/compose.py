@@ -27,7 +27,7 @@ from bundle_loader.declared.route_tests import finish_tests
 from bundle_loader.declared.settings import SettingsFile, trusting
 from bundle_loader.declared.settled import in_force
 from bundle_loader.declared.settled_budgets import not_mandatory, settled_layer, with_mandatory
-from bundle_loader.declared.settled_tiers import fitting_layer
+from bundle_loader.declared.settled_tiers import Gone, fitting_layer
 from bundle_loader.declared.tables import NOT_IN_FORCE, TRUSTED_ONLY, WrittenBundle
 from bundle_loader.declared.tree import Mapping, Scalar, core, is_null, plain
 from bundle_loader.errors import Fault
@@ -90,6 +90,7 @@ def compose(
     bundle._context_parts = tuple(part for layer in layers for part in parts_of(layer))
     bundle._laid = laid(layers, settings)
     bundle._settings = tuple(settings)
+    bundle._lost, bundle._ranks = frozenset(done.lost), (done.rank, done.tier_rank)
     _keep_origins(bundle, done, finisher)
     bundle._problems = _problems(bundle, done, layers, settings, [*faults, *recipes.faults])
     return bundle
@@ -97,6 +98,18 @@ def compose(
 
 def _lay_all(
     layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile], lost: Iterable[Path], *, trusted: bool
+) -> Composition:
+    gone = Gone()
+    while True:
+        done = _lay_with(gone, layers, settings, lost, trusted=trusted)
+        if not gone.more:
+            done.faults += gone.faults
+            return done
+        gone.more = False
+
+
+def _lay_with(
+    gone: Gone, layers: SequenceOf[Layer], settings: SequenceOf[SettingsFile], lost: Iterable[Path], *, trusted: bool
 ) -> Composition:
     done = Composition(
         lost={*lost, *(path for one in layers for path in one.lost), *(path for one in settings for path in one.lost)}
@@ -106,8 +119,8 @@ def _lay_all(
         _lay(done, layer, index, is_root=trusted and is_root, remedy=trusting(settings) if is_root else _TO_ROOT)
     for index, file in enumerate(settings, len(layers)):
         layer, refused = settled_layer(file, done.header, settings)
-        layer, unfit = fitting_layer(layer, done.header, settings[index - len(layers) :])
-        done.faults += [*file.faults, *refused, *unfit]
+        layer = fitting_layer(layer, done.header, settings[index - len(layers) :], gone)
+        done.faults += [*file.faults, *refused]
         _lay(done, layer, index, is_root=True)
     return done
 

@@ -10,7 +10,7 @@ from bundle_loader.declared.fold import pruned
 from bundle_loader.declared.mended import mended
 from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
-from bundle_loader.declared.tree import Mapping, Node, Sequence, enclosing
+from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, enclosing
 from bundle_loader.declared.written import check
 from bundle_loader.errors import Fault, Hints
 
@@ -112,8 +112,10 @@ class FinalTables:
                 if element.tier in self._tiers:
                     found.extend(self._tier(element.tier))
                 else:
-                    item, at = _item(locate(), index)
-                    self._missing_tier(item, f"{key}{at}.tier", element.tier, faults)
+                    node = locate()
+                    item, at = _item(node, index)
+                    alone = isinstance(node, Scalar)
+                    self._missing_tier(item, key if alone else f"{key}{at}.tier", element.tier, faults)
             else:
                 found.append(self._preference(element))
             if len(found) > MAX_PREFERENCES:
@@ -145,9 +147,9 @@ class FinalTables:
         """The tiers, cheapest first: as written, then those that nobody ordered."""
         node = self.header.entries.get("tier_order")
         ordered = list(self.written.tier_order or ())
-        for name in ordered:
+        for index, name in enumerate(ordered):
             if name not in self.tiers and node is not None:
-                self._missing_tier(node, "tier_order", name)
+                self._missing_tier(_item(node, index)[0], "tier_order", name)
         return tuple(ordered + [name for name in self.tiers if name not in ordered])
 
     def default(self) -> str | None:

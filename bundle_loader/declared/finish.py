@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from bundle_loader.declared.agent import (
     IDENTITY_KEYS,
-    SLOT_KEYS,
     Agent,
     ContextPolicy,
     Limits,
@@ -18,7 +17,7 @@ from bundle_loader.declared.agent import (
     WrittenLimits,
 )
 from bundle_loader.declared.final_tables import MAX_CHAIN, FinalTables, Names, Preferences
-from bundle_loader.declared.fold import fold_agent, pruned, settled
+from bundle_loader.declared.fold import fold_agent, pruned, settled, slot_file, tier_is_redefined
 from bundle_loader.declared.mended import mended
 from bundle_loader.declared.tables import WrittenBundle
 from bundle_loader.declared.tree import Mapping, Node, Scalar
@@ -125,7 +124,7 @@ class Finisher(FinalTables):
             self.listed(getattr(written, key) or [], partial(_entry, locate, key), key, faults, cut=cut)
             for key in ("provider_preferences", "content_fallback")
         ]
-        rank = self.composed.rank.get(source.file if tree is None and source is not None else _slot_file(locate()), -1)
+        rank = self.composed.rank.get(source.file if tree is None and source is not None else slot_file(locate()), -1)
         slot = self._slot(written, rank, locate, faults)
         made = self._built(folded, written, lists, slot, parent)
         if not faults and not cut:
@@ -139,13 +138,7 @@ class Finisher(FinalTables):
         return folded.folded(self._follows_tier)
 
     def _follows_tier(self, tree: Mapping) -> bool:
-        """One slot. A tier redefined by a strictly more derived bundle than the agent file's also replaces that file's list when
-        the file names the tier.
-        """
-        tier = tree.entries.get("tier")
-        if not isinstance(tier, Scalar) or tier.text not in self.tiers:
-            return False
-        return self.composed.tier_rank.get(tier.text, -1) > self.composed.rank.get(_slot_file(tree), -1)
+        return tier_is_redefined(tree, self.tiers, self.composed.rank, self.composed.tier_rank)
 
     def _built(
         self, folded: FoldedAgent, written: WrittenAgent, lists: list[Preferences], slot: Slot, parent: Agent | None
@@ -251,10 +244,6 @@ class Finisher(FinalTables):
                 self._missing_tier(locate().entries["tier"], "tier", written.tier, faults, others)
                 return "tier"
         return "list" if has_list else None
-
-
-def _slot_file(tree: Mapping) -> str:
-    return next((tree.entries[key].file for key in SLOT_KEYS if key in tree.entries), tree.file)
 
 
 def _entry(locate: Callable[[], Mapping], key: str) -> Node:

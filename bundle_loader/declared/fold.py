@@ -6,7 +6,8 @@ the tree until the end, or it would not be.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from collections.abc import Mapping as MappingOf
 from typing import Any, Final
 
 from bundle_loader.declared.agent import SLOT_KEYS
@@ -86,6 +87,25 @@ def _slot_list(lower: Mapping, value: Node, follows_tier: Callable[[Mapping], bo
     if any(name in lower.entries for name in SLOT_KEYS):
         return _sealed(value)
     return value
+
+
+def tier_is_redefined(tree: Mapping, tiers: Container[str], rank: MappingOf[str, int], tier_rank: MappingOf[str, int]) -> bool:
+    """Whether the tier that an agent's tree names was written by a later layer than what the tree says of its slot.
+
+    `rank` is the place of each file's layer, `tier_rank` that of the last layer that writes a tier.
+
+    One slot. A tier redefined by a strictly more derived bundle than the agent file's also replaces that file's list when the
+    file names the tier.
+    """
+    tier = tree.entries.get("tier")
+    if not isinstance(tier, Scalar) or tier.text not in tiers:
+        return False
+    return tier_rank.get(tier.text, -1) > rank.get(slot_file(tree), -1)
+
+
+def slot_file(tree: Mapping) -> str:
+    """The file that wrote an agent's slot."""
+    return next((tree.entries[key].file for key in SLOT_KEYS if key in tree.entries), tree.file)
 
 
 def _of_tier(tier: Scalar) -> Sequence:

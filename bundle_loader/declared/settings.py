@@ -18,7 +18,7 @@ from bundle_loader.declared.preference import WrittenPreferences
 from bundle_loader.declared.prices import WrittenPrice
 from bundle_loader.declared.tables import TRUSTED_ONLY, Cell, WrittenProvider
 from bundle_loader.declared.tree import Mapping, position
-from bundle_loader.declared.written import CoreMap, Format, Words, Written, check, one_or_many
+from bundle_loader.declared.written import CoreMap, Format, Named, Words, Written, check, one_or_many
 from bundle_loader.errors import Fault
 
 Origin: TypeAlias = Literal["organisation", "project", "user"]
@@ -63,8 +63,8 @@ class WrittenSettings(Written):
     """Every key that a settings file may have."""
 
     format: Format | None = None
-    bundle: str | None = None
-    default: str | None = None
+    bundle: Named | None = None
+    default: Named | None = None
     tiers: dict[str, WrittenPreferences | None] | None = None
     tier_order: Texts | None = None
     profiles: dict[str, dict[str, Cell | None] | None] | None = None

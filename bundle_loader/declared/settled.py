@@ -39,15 +39,18 @@ def in_force(
             if written is None:
                 pins.pop(name, None)
                 continue
-            below = pins[name].preferences if name in pins else _followed(finisher, finished.get(name))
-            cut = name not in finished and name not in pins and name not in _ANYWHERE
-            pin = _pin(file, finisher, name, written, below, cut=cut)
             if finisher.names.is_lost("agents", name):
                 continue
             if name not in agents and name not in _ANYWHERE:
-                near = did_you_mean(name, sorted(agents))
-                _fault(file, finisher, ("agents", name), f"pins an agent that this bundle does not have{near}", "warning")
-            elif pin is not None and written.mandatory and file.origin == "organisation":
+                owner = next((agent.name for _, agent in sorted(finished.items()) if name in agent.aliases), None)
+                absent = f"pins an agent that this bundle does not have{did_you_mean(name, sorted(agents))}"
+                said = f"'{name}' is an alias of '{owner}'; pin '{owner}'" if owner else absent
+                _fault(file, finisher, ("agents", name), said, "warning")
+                continue
+            below = pins[name].preferences if name in pins else _followed(finisher, finished.get(name))
+            cut = name not in finished and name not in pins and name not in _ANYWHERE
+            pin = _pin(file, finisher, name, written, below, cut=cut)
+            if pin is not None and written.mandatory and file.origin == "organisation":
                 mandates[name] = pins[name] = pin
             elif pin is not None:
                 pins[name] = pin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
 from typing import Final
 
 from bundle_loader.declared.fold import is_base
@@ -17,19 +18,33 @@ KEYS: Final = ("tiers", "tier_order", "profiles")
 LEFT_OUT: Final = "; it is left out"
 
 
-def fitting_layer(layer: Layer, below: Mapping | None, settings: SequenceOf[SettingsFile]) -> tuple[Layer, list[Fault]]:
-    """The layer of a settings file without what the header of all that lies `below` it cannot follow; a warning for each.
+@dataclass(slots=True)
+class Gone:
+    """Tiers of settings that come to nothing, by file and name, and what was said of it.
+
+    A tier that names one comes to less itself: whoever lays settings does it anew while there are `more`.
+    """
+
+    tiers: set[tuple[str, str]] = field(default_factory=set)
+    faults: dict[Fault, None] = field(default_factory=dict)
+    more: bool = False
+
+
+def fitting_layer(layer: Layer, below: Mapping | None, settings: SequenceOf[SettingsFile], gone: Gone) -> Layer:
+    """The layer of a settings file without what the header of all that lies `below` it cannot follow.
+
+    `gone` is given a warning for each thing that is left out.
 
     `settings` are that file and those that are laid over it. Settings apply to whatever bundle is loaded, so what was written
     for another one stops nobody:
     1. A tier that does not exist, or that would lead back to itself, is left out of the list that names it.
     2. So is `base` where nothing is inherited.
-    3. A list of which nothing is left is as if it were not written.
+    3. A list of which nothing is left is as if it were not written, a tier, a cell or a profile too.
     """
     header = layer.header
     if not any(key in header.entries for key in KEYS):
-        return layer, []
-    fit = _Fit(below, settings)
+        return layer
+    fit = _Fit(below, settings, gone)
     entries = dict(header.entries)
     for key, kept in (
         ("tiers", fit.tiers(entries.get("tiers"))),
@@ -40,14 +55,17 @@ def fitting_layer(layer: Layer, below: Mapping | None, settings: SequenceOf[Sett
             entries[key] = kept
         else:
             entries.pop(key, None)
-    return Layer(layer.name, layer.file, Mapping(entries, header.keys, header.file, header.line, header.column), ""), fit.faults
+    return Layer(layer.name, layer.file, Mapping(entries, header.keys, header.file, header.line, header.column), "")
 
 
 class _Fit:
-    """What one settings file may name; what is left out is collected in `faults`."""
+    """What one settings file may name; what is left out is collected in `gone`."""
 
-    def __init__(self, below: Mapping | None, settings: SequenceOf[SettingsFile]) -> None:
-        self.faults: list[Fault] = []
+    def __init__(self, below: Mapping | None, settings: SequenceOf[SettingsFile], gone: Gone) -> None:
+        self.file = settings[0]
+        self.gone = gone
+        self.silent: set[str] = set()
+        """Tiers of which it is said already that they are left out."""
         self.below = below
         lower = _entries(below, "tiers")
         self.leads = {name: _named(node) for name, node in lower.items()}
@@ -57,6 +75,9 @@ class _Fit:
             written = file.tree.entries.get("tiers")
             self.known = set() if is_null(written) else self.known
             for name, node in _entries(file.tree, "tiers").items():
+                if (file.file, name) in gone.tiers:
+                    self.silent.add(name)
+                    continue
                 self.known = self.known - {name} if is_null(node) else self.known | {name}
 
     def tiers(self, node: Node | None) -> Node | None:
@@ -69,9 +90,11 @@ class _Fit:
             if isinstance(value, Sequence) and not (inherits and any(map(is_base, value.items))):
                 self.leads[name] = set()
             kept = self._listed(value, inherits, ("tiers", name))
-            # a tier of that name is there for whoever names it, be it empty
-            if kept is not None or not inherits:
-                entries[name] = kept if kept is not None else _with(value, [])
+            if kept is not None and (self.file.file, name) not in self.gone.tiers:
+                entries[name] = kept
+            elif not inherits and (self.file.file, name) not in self.gone.tiers:
+                self.gone.tiers.add((self.file.file, name))
+                self.gone.more = True
         return _mapping(node, entries)
 
     def order(self, node: Node | None) -> Node | None:
@@ -97,7 +120,8 @@ class _Fit:
                 kept = self._listed(cell, inherits, ("profiles", profile, stage))
                 if kept is not None:
                     cells[stage] = kept
-            entries[profile] = _mapping(stages, cells)
+            if cells or not stages.entries:
+                entries[profile] = _mapping(stages, cells)
         return _mapping(node, entries)
 
     def _listed(self, node: Node, inherits: bool, path: tuple[str, ...]) -> Node | None:
@@ -106,6 +130,9 @@ class _Fit:
             return node if node.is_null or self._there(node, path) else None
         if not isinstance(node, Sequence):
             return node
+        if not node.items and not self._is_mended(path):
+            self._warn(node, path, "an empty list names nothing")
+            return None
         kept = [item for index, item in enumerate(node.items) if self._fits(item, inherits, (*path, index))]
         if len(kept) == len(node.items):
             return node
@@ -139,15 +166,21 @@ class _Fit:
                 waiting += self.leads.get(name, ())
         return seen
 
+    def _is_mended(self, path: tuple[str | int, ...]) -> bool:
+        """Whether a fault, which is told, took something out of what stands there."""
+        return any(lost[: len(path)] == path for lost in self.file.lost)
+
     def _there(self, node: Node, path: tuple[str | int, ...]) -> bool:
         if not isinstance(node, Scalar) or node.text in self.known:
             return True
+        if node.text in self.silent:
+            return False
         self._warn(node, path, f"no tier '{node.text}' in this bundle{did_you_mean(node.text, sorted(self.known))}")
         return False
 
     def _warn(self, node: Node, path: tuple[str | int, ...], message: str) -> None:
         fault = Fault(node.file, node.line, node.column, path_text(path), f"{message}{LEFT_OUT}", "warning", RULE)
-        self.faults.append(fault)
+        self.gone.faults[fault] = None
 
 
 def _entries(node: Node | None, *path: str) -> dict[str, Node]:

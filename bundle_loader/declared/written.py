@@ -62,17 +62,39 @@ def one_or_many(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    listed = one_or_many(value)
-    if isinstance(listed, list):
-        wrong = [item for item in listed if isinstance(item, str) and "," in item]
-        if wrong:
-            parts = ", ".join(part.strip() for part in wrong[0].split(",") if part.strip())
-            raise ValueError(f"{_shown(wrong[0])} is one name here; write a list: [{without_secrets(parts[:100])}]")
-    return listed
+    if isinstance(value, str) and (wrong := _no_word(value, "write a list: [{}]")):
+        raise ValueError(wrong)
+    if isinstance(value, list):
+        said = [(index, _no_word(item, "write each by itself: {}")) for index, item in enumerate(value) if isinstance(item, str)]
+        found: list[tuple[tuple[str | int, ...], str]] = [((index,), wrong) for index, wrong in said if wrong]
+        if found:
+            raise WrongWithin(found)
+    return one_or_many(value)
 
 
-Words = Annotated[list[str], BeforeValidator(_words)]
-"""Names; a single text is a list of one, and one with commas is none."""
+def _no_word(text: str, remedy: str) -> str:
+    """What is wrong with a text that is to be one name, or nothing."""
+    if not text.strip():
+        return "is empty; write a name, or leave it out"
+    if "," not in text:
+        return ""
+    parts = ", ".join(part.strip() for part in text.split(",") if part.strip())
+    return f"{_shown(text)} is one name here; {remedy.format(without_secrets(parts[:100]))}"
+
+
+_NAME_READ = WithJsonSchema({"type": ["string", "number", "boolean"], "pattern": r"\S"})
+Words = Annotated[list[Annotated[str, _NAME_READ]], BeforeValidator(_words)]
+"""Names; a single text is a list of one, and one with commas or without a letter is none."""
+
+
+def _not_blank(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty; write a name, or leave the key out")
+    return value
+
+
+Named = Annotated[str, BeforeValidator(_not_blank), _NAME_READ]
+"""The name of something; an empty one is none."""
 
 Duration = Annotated[
     float,

@@ -12,7 +12,7 @@ from bundle_loader.declared.agent import Agent
 from bundle_loader.delegation.instruction import ALWAYS
 from bundle_loader.delegation.sandbox import BoundedEnvironment, parsed
 from bundle_loader.delegation.template_places import column_of, name_pattern
-from bundle_loader.errors import Fault, did_you_mean
+from bundle_loader.errors import MISSPELT, Fault, did_you_mean
 
 
 class _Any(dict[str, Any]):
@@ -51,7 +51,15 @@ def undefined_variables(agent: Agent, defined: Iterable[str]) -> list[Fault]:
             if name.name in unknown:
                 lines.setdefault(name.name, name.lineno)
     return [
-        Fault(agent.file, agent.body_line + line - 1, column, "", _message(name, known), "note", "undefined-variable")
+        Fault(
+            agent.file,
+            agent.body_line + line - 1,
+            column,
+            "",
+            _message(name, known - set(_ENVIRONMENT.globals)),
+            "note",
+            "undefined-variable",
+        )
         for name, line in lines.items()
         for column in (column_of(agent.instruction, line, name_pattern(name)),)
     ]
@@ -60,7 +68,7 @@ def undefined_variables(agent: Agent, defined: Iterable[str]) -> list[Fault]:
 def _message(name: str, known: Iterable[str]) -> str:
     if name == "base":
         return "'{{ base }}' stands for the extended agent's text, and this agent extends none"
-    near = did_you_mean(name, sorted(known))
+    near = did_you_mean(name, sorted(known), MISSPELT)
     return f"nobody defines '{name}'{near}; write it under 'vars' in the bundle, guard it, or every caller must give it"
 
 

@@ -79,7 +79,7 @@ def origins(bundle: Bundle, agent: str) -> list[Origin]:
         for path in layer.leaves:
             paths.setdefault(path[0], {})[path] = None
     losses = {id(layer): _losses(layer, live[index + 1 :]) for index, layer in enumerate(live)}
-    slots = {(id(layer), key): lost for rivals in _RIVALS for layer, key, lost in _slot_losses(live, rivals)}
+    slots = {(id(layer), key): lost for rivals in _RIVALS for layer, key, lost in _slot_losses(bundle, live, rivals)}
     found = []
     for path in (path for group in paths.values() for path in group):
         for layer in reversed(layers):
@@ -179,7 +179,7 @@ def _replaces(above: Keys, value: Node, below: Keys, node: Node) -> bool:
     return above[:short] == below[:short] and not isinstance(outer, Mapping)
 
 
-def _slot_losses(live: Sequence[_Layer], rivals: tuple[str, ...]) -> Iterator[tuple[_Layer, str, str]]:
+def _slot_losses(bundle: Bundle, live: Sequence[_Layer], rivals: tuple[str, ...]) -> Iterator[tuple[_Layer, str, str]]:
     """Who lost a slot to whom: writing any of its fields clears them all, but for what `base` keeps."""
     winner, splicing = "", False
     for layer in reversed(live):
@@ -188,12 +188,22 @@ def _slot_losses(live: Sequence[_Layer], rivals: tuple[str, ...]) -> Iterator[tu
             continue
         lists = [key for key in present if key in _LISTS and isinstance(layer.tree.entries[key], List)]
         tiers = [key for key in present if key == "tier" and not is_null(layer.tree.entries[key])]
-        kept = (lists or tiers)[:1] if splicing else []
+        redefined = _redefined(bundle, layer) if splicing and lists and tiers else ""
+        kept = (tiers if redefined else lists or tiers)[:1] if splicing else []
         for key in present:
-            yield layer, key, "" if key in kept else winner
+            yield layer, key, "" if key in kept else redefined or winner
         own = lists[:1] if not winner else [key for key in lists if key in kept]
         splicing = any(is_base(item) for key in own for item in _items(layer.tree.entries[key]))
         winner = winner or layer.place(layer.tree.keys[present[0]][0])
+
+
+def _redefined(bundle: Bundle, layer: _Layer) -> str:
+    """What takes the place of the list of a layer for whoever writes `base`, where its tier was redefined since."""
+    tier = layer.tree.entries["tier"]
+    if not isinstance(tier, Scalar) or bundle.header is None or not bundle.follows_tier(layer.tree):
+        return ""
+    file, line, _ = position(bundle.header, ("tiers", tier.text), key=True)
+    return f"its tier {tier.text}, which {file}:{line} redefines"
 
 
 def _items(node: Node) -> list[Node]:

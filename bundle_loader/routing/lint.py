@@ -13,7 +13,7 @@ from bundle_loader.routing.lint_budgets import IsPriced, lint_budgets
 from bundle_loader.routing.lint_preferences import lint_preferences
 from bundle_loader.routing.lint_prices import PublicPrices, lint_prices
 from bundle_loader.routing.lint_providers import unknown_kinds, unknown_order
-from bundle_loader.routing.lint_tiers import empty_lists, unused_tiers
+from bundle_loader.routing.lint_tiers import empty_lists, misspelt_tiers, unused_tiers
 from bundle_loader.routing.lint_tools import widened_tools
 
 
@@ -39,6 +39,7 @@ def lint(
     found += lint_budgets(bundle, catalogues, known, priced)
     found += unused_tiers(bundle)
     found += empty_lists(bundle)
+    found += misspelt_tiers(bundle)
     for agent in bundle.agents.values():
         found += widened_tools(bundle, agent)
         if agent.slot is None and agent.name != SELF and agent.name not in bundle.broken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bundle_loader.declared.agent import SLOT_KEYS
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.fold import is_base
 from bundle_loader.declared.preference import WrittenPreference
@@ -38,11 +39,22 @@ def tables(bundle: Bundle) -> Iterator[tuple[str, Node]]:
 
 
 def agent_lists(bundle: Bundle, agent: str) -> Iterator[tuple[str, Node]]:
-    """The lists of an agent that are in force, by key: the last that was written, and what its `base` stands for."""
+    """The lists of an agent that are in force, by key: the last that was written, and what its `base` stands for.
+
+    Where that is a tier, it is given by the key of the tier.
+    """
     for key in AGENT_LISTS:
         for contribution in reversed(bundle.contributions(agent)):
-            node = contribution.tree.entries.get(key)
-            if node is not None:
+            tree = contribution.tree
+            node = tree.entries.get(key)
+            if key in SLOT_KEYS and (node is None or bundle.follows_tier(tree)):
+                node = tree.entries.get("tier")
+                if node is not None:
+                    yield ("tier" if contribution.whole else f"agents.{agent}.tier"), node
+                    break
+                if any(name in tree.entries for name in SLOT_KEYS):
+                    break
+            elif node is not None:
                 yield (key if contribution.whole else f"agents.{agent}.{key}"), node
                 if is_null(node) or not (isinstance(node, Sequence) and any(is_base(item) for item in node.items)):
                     break

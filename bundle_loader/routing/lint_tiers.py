@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from bundle_loader.declared.bundle import Bundle
-from bundle_loader.declared.tree import position
-from bundle_loader.errors import Fault
+from bundle_loader.declared.fold import is_base
+from bundle_loader.declared.tree import Mapping, Sequence, enclosing, position
+from bundle_loader.errors import MISSPELT, Fault, did_you_mean
 from bundle_loader.routing.lint_places import agent_lists, elements, tables
 
 
@@ -54,12 +55,52 @@ def empty_lists(bundle: Bundle) -> list[Fault]:
             "names-nothing",
         )
         for path, noun in found
+        if not _is_cut(bundle, path)
     ]
     twice = [name for index, name in enumerate(bundle.tier_order) if name in bundle.tier_order[:index]]
     for name in dict.fromkeys(twice):
         message = f"tier '{name}' is ordered twice; the first place counts"
         faults.append(Fault(*position(header, ("tier_order",)), "tier_order", message, "warning", "names-nothing"))
     return faults
+
+
+def misspelt_tiers(bundle: Bundle) -> list[Fault]:
+    """Tiers beside a list or a role that the bundle does not have, but nearly.
+
+    There a tier is a label that may mean something to another bundle; what is like no tier here is left alone.
+    """
+    found = []
+    for agent in bundle.agents.values():
+        if agent.tier is None or agent.tier in bundle.tiers or agent.slot == "tier":
+            continue
+        near = did_you_mean(agent.tier, list(bundle.tiers), MISSPELT)
+        written = next((one for one in reversed(bundle.contributions(agent.name)) if "tier" in one.tree.entries), None)
+        if near and written is not None:
+            key = "tier" if written.whole else f"agents.{agent.name}.tier"
+            message = f"no tier '{agent.tier}'{near}"
+            found.append(Fault(*position(written.tree, ("tier",)), key, message, "warning", "misspelt-tier"))
+    return found
+
+
+def _is_cut(bundle: Bundle, path: tuple[str, ...]) -> bool:
+    """Whether what stands at `path` is empty for a fault that is told: in it, or in a tier that it names."""
+    left, seen = [path], {path}
+    while left:
+        path = left.pop()
+        if any(lost[: len(path)] == path[: len(lost)] for lost in bundle.lost):
+            return True
+        node = enclosing(bundle.header, path) if bundle.header is not None else None
+        if isinstance(node, Sequence) and any(map(is_base, node.items)):
+            return True
+        # a whole profile names nothing itself
+        written = elements("", node) if node is not None and not isinstance(node, Mapping) else ()
+        for tier in (element.written.tier for element in written):
+            if tier is not None and tier not in bundle.tiers:
+                return True
+            if tier is not None and not bundle.tiers[tier] and ("tiers", tier) not in seen:
+                seen.add(("tiers", tier))
+                left.append(("tiers", tier))
+    return False
 
 
 def _in_tables(bundle: Bundle) -> Iterator[str]:
