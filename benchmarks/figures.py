@@ -35,7 +35,7 @@ class Figure:
     def verdict(self) -> str:
         """The last column of the table."""
         if self.missed:
-            return "UNCLEAR: too much noise" if self.unclear else "MISSED"
+            return "UNCLEAR" if self.unclear else "MISSED"
         if self.goal is not None:
             return "goal met" if self.ratio <= self.goal else "must met"
         return "met" if self.must is not None else ""
