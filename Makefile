@@ -1,6 +1,7 @@
 # make demo   set up and run the main job: no key, no network to any provider
 # make test   set up with the test extra and run the suite
 # make lint   ruff, mypy --strict, import rules, schemas up to date
+# make bench  every benchmark, one after the other; fails when a must is missed
 # make wheel  build the wheel into dist/
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test lint wheel docs schemas clean
+.PHONY: demo test lint bench wheel docs schemas clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bundle-loader check
@@ -25,6 +26,10 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m bundle_loader.sources.schemas --check
+
+bench: $(VENV)/.tests
+	@missed=0; for name in import_time delegation ledger ledger_crash load derive route name_order; do \
+		$(BIN)/python -m benchmarks.$$name || missed=1; done; exit $$missed
 
 wheel: $(VENV)/.lint
 	$(BIN)/python -m build --wheel --outdir dist .
