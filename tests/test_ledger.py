@@ -19,30 +19,14 @@ from bundle_loader.ledger.migrations import MIGRATIONS
 from bundle_loader.ledger.records import CallRecord, Outcome, from_pico, to_pico
 from bundle_loader.messages import Usage
 from tests.support.hosting import both, mounted, worker
+from tests.support.records import CALL
 from tests.support.vendors import Fault, Reply, World
 
 Served = tuple[World, str]
 
 
 def call_record(id: str, *, cost: Decimal | None = Decimal("0.1"), simulated: bool = False, **more: Any) -> CallRecord:
-    given: dict[str, Any] = {
-        "attempt": "a",
-        "delegation": "d",
-        "root": "d",
-        "agent": "worker",
-        "tier": "budget",
-        "provider": "openai",
-        "pattern": "gpt-*",
-        "asked": "gpt-4o",
-        "answered": "gpt-4o",
-        "started": 1.0,
-        "latency": 0.5,
-        "first_token": 0.1,
-        "usage": Usage(10, 5),
-        "outcome": "answered",
-        "reason": None,
-    }
-    return CallRecord(id=id, cost=cost, simulated=simulated, **{**given, **more})
+    return CallRecord(id=id, **{**CALL, "attempt": "a", "cost": cost, "simulated": simulated, **more})
 
 
 class Ticking:

@@ -30,7 +30,6 @@ _COST_READ = WithJsonSchema(
         ]
     }
 )
-Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 
 
 def check_name(value: str | None) -> str | None:

@@ -9,10 +9,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bundle_loader.declared.preference import WrittenPreferences
 from bundle_loader.declared.tree import FALSE_WORDS, TRUE_WORDS, core, says_true
-from bundle_loader.declared.written import CoreMap, Format, Written, one_or_many, seconds
+from bundle_loader.declared.written import CoreMap, Format, Texts, Written, seconds
 from bundle_loader.errors import did_you_mean
-
-Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 
 ON_ERROR: Final = {
     "stop": "stop",

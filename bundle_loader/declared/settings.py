@@ -18,7 +18,7 @@ from bundle_loader.declared.preference import WrittenPreferences
 from bundle_loader.declared.prices import WrittenPrice
 from bundle_loader.declared.tables import TRUSTED_ONLY, Cell, WrittenProvider
 from bundle_loader.declared.tree import Mapping, position
-from bundle_loader.declared.written import CoreMap, Format, Named, Words, Written, check, one_or_many
+from bundle_loader.declared.written import CoreMap, Format, Named, Texts, Words, Written, check, one_or_many
 from bundle_loader.errors import Fault
 
 Origin: TypeAlias = Literal["organisation", "project", "user"]
@@ -28,7 +28,6 @@ LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets"
 """Keys that are laid over the bundle's own, as one more layer."""
 
 _WHOLE = WithJsonSchema({"type": "string", "pattern": r"^(/|~|.:[\\/])"})
-Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 
 
 class WrittenPin(Written):

@@ -14,7 +14,7 @@ from bundle_loader.declared.budget import Count, WrittenBudget
 from bundle_loader.declared.preference import Preference, WrittenPreferences
 from bundle_loader.declared.prices import WrittenPrice
 from bundle_loader.declared.tree import core
-from bundle_loader.declared.written import CoreMap, Final, Format, Written, one_or_many
+from bundle_loader.declared.written import CoreMap, Final, Format, Texts, Written
 
 
 def _tier_as_list(value: Any) -> Any:
@@ -30,7 +30,6 @@ def _map_or_text(value: Any) -> Any:
 
 _POLICY_READ = {"anyOf": [{"type": "object"}, {"type": "string"}, {"type": "null"}]}
 Cell = Annotated[WrittenPreferences, BeforeValidator(_tier_as_list)]
-Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 Decider: TypeAlias = Literal["caller", "step", "pin", "agent", "bundle", "parent"]
 

@@ -120,6 +120,7 @@ def _known_format(value: Any) -> Any:
 Format = Annotated[Literal["1"], BeforeValidator(_known_format)]
 """Which form of our own files this is."""
 CoreMap = Annotated[dict[str, Any], BeforeValidator(core_value)]
+Texts = Annotated[list[str], BeforeValidator(one_or_many)]
 
 
 def check(model: type[M], tree: Mapping, prefix: tuple[str | int, ...] = ()) -> tuple[M | None, list[Fault]]:

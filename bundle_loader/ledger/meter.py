@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
+from functools import cached_property
 from time import perf_counter
 from types import TracebackType
 from typing import Protocol
@@ -173,10 +174,10 @@ class Call:
     async def _take(self, candidate: Candidate) -> None:
         """Reserve the worst case. Raises OverBudget."""
         meter, scope, estimate = self._meter, self._meter.scope, self._estimate
-        kin = family(candidate.model)
+        kin = self._facts.family
         price = self._worst_price()
         likely = estimate_tokens(self._prompt) + min(estimate.output_bound, MOST_UNSAID)
-        holds = meter.budgets.holds(self._facts(), meter.clock(), estimate.input_bound, price, scope.caps, likely)
+        holds = meter.budgets.holds(self._facts, meter.clock(), estimate.input_bound, price, scope.caps, likely)
         if isinstance(holds, Refused):
             raise over_budget(holds, candidate)
         self._idle = tuple(hold for hold in holds if not (hold.fixed or hold.per_token))
@@ -203,6 +204,7 @@ class Call:
         self.output_bound = answer.tokens
         self._reserve = asked
 
+    @cached_property
     def _facts(self) -> CallFacts:
         candidate, scope = self._estimate.candidate, self._meter.scope
         return CallFacts(
@@ -256,7 +258,7 @@ class Call:
         now = self._meter.clock()
         if limits:
             self._end.arrived = now - max(max(said.age for said in limits), 0.0)
-        for operation in heard(self._meter.budgets, self._facts(), limits, now):
+        for operation in heard(self._meter.budgets, self._facts, limits, now):
             self._enter(operation)
 
     def _enter(self, operation: Close | Correct) -> None:
@@ -276,7 +278,7 @@ class Call:
             charged = self._end.streamed or outcome == "cancelled" or may_be_charged(error)
             self._end.usage = self._estimated() if charged else Usage()
             if isinstance(error, ProviderFailure) and error.kind is FailureKind.LIMITED and error.retry_after:
-                shut = closed(self._facts(), self._meter.clock(), error.retry_after, f"limited: {error.message}")
+                shut = closed(self._facts, self._meter.clock(), error.retry_after, f"limited: {error.message}")
                 if shut is not None:
                     self._enter(shut)
         record = self._recorded(outcome, reason)
