@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from bundle_loader.cli.hosting import opened as opened_host
 from bundle_loader.cli.options import BundleOption, JsonOption, LedgerOption, SinceOption
-from bundle_loader.cli.output import as_json, jsonable, money, table
+from bundle_loader.cli.output import as_json, jsonable, money, table, utc
 from bundle_loader.cli.since import moment
 from bundle_loader.declared.preference import Preference, split_pair
 from bundle_loader.errors import LedgerError, RequestError
@@ -128,7 +127,7 @@ def _recent(rows: list[dict[str, Any]], path: Path, json: bool) -> None:
 
 
 def _row(row: dict[str, Any]) -> tuple[Any, ...]:
-    when = datetime.fromtimestamp(row["started"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    when = utc(row["started"])
     who = f"{row['provider']}/{row['model']}" if row["model"] else "-"
     tokens = f"{row['input_tokens'] or 0} + {row['output_tokens'] or 0}"
     outcome = row["outcome"] if row["reason"] is None else f"{row['outcome']}: {row['reason'][:60]}"

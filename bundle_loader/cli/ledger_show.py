@@ -5,14 +5,13 @@ from __future__ import annotations
 import json as jsonlib
 import os
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from bundle_loader.cli.ledger import cost_text
 from bundle_loader.cli.options import JsonOption, LedgerOption
-from bundle_loader.cli.output import as_json
+from bundle_loader.cli.output import as_json, utc
 from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.reports import begin_with
@@ -70,7 +69,7 @@ def _lines(tree: DelegationTree, indent: str = "") -> list[str]:
     row = tree.row
     lines = [f"{indent}{row['id']}  {row['agent']}{_who(row)}"]
     inner = indent + "  "
-    when = datetime.fromtimestamp(row["started"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    when = utc(row["started"])
     if row["outcome"] is None:
         lines.append(f"{inner}{when}, not recorded: it is under way, or its process died")
     else:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -71,3 +71,8 @@ def jsonable(value: Any) -> Any:
 def money(cost: Decimal | None) -> str:
     """`$0.000111`, or `cost unknown`."""
     return "cost unknown" if cost is None else f"${cost.normalize():f}" if cost else "$0"
+
+
+def utc(at: float) -> str:
+    """Epoch seconds as `2026-11-01 08:30:00Z`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
