@@ -30,7 +30,7 @@ from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import STALE, Catalogues
-from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_providers
+from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_kinds, live_providers
 from bundle_loader.providers.rates import rate_limits
 from bundle_loader.providers.saved import Endpoint, SavedCatalogues, endpoint
 from bundle_loader.providers.simulated import simulated_providers
@@ -128,6 +128,7 @@ class Host:
             self._mounted,
             clock=self.clock,
             aliases=aliases(),
+            kinds={id: kind for id, kind in live_kinds(self.bundle.providers).items() if id in self._mounted},
             stale=self._stale,
             saved=self._saved,
             endpoints=self._endpoints,
@@ -264,7 +265,7 @@ class Host:
         id, info = candidate.provider, candidate.info
         settings = self.bundle.providers.get(id)
         row = table.row(settings.kind) if settings and settings.kind else table.row(id)
-        listed = info.extra.get(table.LISTED_PRICES) if info is not None and not candidate.local else None
+        listed = info.prices if info is not None and not candidate.local else {}
         sale = Sale(
             provider=id,
             model=candidate.model,
@@ -272,7 +273,7 @@ class Host:
             names=(row.id, *row.aliases) if row is not None and table.canonical(id) == row.id else (),
             public=row.prices if row is not None else None,
             local=candidate.local,
-            listed=tuple(listed.items()) if isinstance(listed, Mapping) else (),
+            listed=tuple(listed.items()),
             way=sale_way(candidate.config),
         )
         return self.prices.priced(sale, self.clock())

@@ -352,7 +352,7 @@ def test_agents_models_resolve_and_explain(run: Run) -> None:
     assert {entry["name"] for entry in resolved} == {agent["name"] for agent in agents}
     both = run("resolve", "git-ops", "anthropic/claude-opus-*", "--simulate", "--json").json["resolved"]
     assert both[0]["decided_by"] == "agent (4)"
-    assert both[1]["matches"][0] == both[1]["model"].removeprefix("anthropic/")
+    assert both[1]["matches"][0] == both[1]["model"]
 
 
 def test_explain_shows_who_set_a_field_and_who_lost(run: Run) -> None:

@@ -111,7 +111,7 @@ async def test_all_pages_of_a_compatible_server_are_listed(router: tuple[World, 
     first = models[0]
     assert (first.window, first.output_limit, first.kind) == (128_000, 16_384, "chat")
     assert first.capabilities == frozenset({"tools", "streaming"})
-    assert first.extra["price_per_token"] == {"input": "0.0000001", "output": "0.0000004"}
+    assert first.prices == {"input": "0.0000001", "output": "0.0000004"}
 
 
 async def test_a_list_that_leads_elsewhere_or_nowhere_is_broken(router: tuple[World, CompatibleProvider]) -> None:

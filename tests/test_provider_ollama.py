@@ -447,8 +447,8 @@ async def test_what_is_pulled_is_listed_in_one_request(ollama: tuple[World, Olla
     assert here.digest == world.vendor("ollama").models[0]["digest"]
     assert isinstance(here.extra["modified_at"], datetime)
     assert here.extra["parameter_size"] == "8B"
-    assert "remote" not in here.extra
-    assert away.extra["remote"] is True
+    assert here.local is None
+    assert away.local is False
     assert [request.path for request in world.requests] == ["/api/tags"]
 
 

@@ -285,7 +285,7 @@ async def test_models_are_listed_once(gpt: tuple[World, OpenAIProvider]) -> None
     models = await provider.list_models()
     assert [model.id for model in models] == vendor.ids
     assert models[0].created == datetime(2024, 5, 10, tzinfo=UTC)
-    assert models[0].extra["shutdown_date"] == "2027-01-01"
+    assert (models[0].stage, models[0].retires) == ("deprecated", datetime(2027, 1, 1, tzinfo=UTC))
     assert len(world.lists()) == 1
 
 

@@ -298,15 +298,15 @@ def test_lists_of_all_shapes_are_understood(body: Any, expected: dict[str, Any])
 
 def test_prices_are_dollars_for_one_token() -> None:
     relay = {"id": "a", "pricing": {"prompt": "0.000003", "completion": "1.5e-5", "input_cache_read": "0", "image": "7"}}
-    assert compatible_models.info(relay).extra["price_per_token"] == {
+    assert compatible_models.info(relay).prices == {
         "input": "0.000003",
         "output": "0.000015",
         "cache_read": "0",
     }
     cents = {"id": "a", "prompt_text_token_price": 30000, "completion_text_token_price": 150000}
-    assert compatible_models.info(cents).extra["price_per_token"] == {"input": "0.0000030000", "output": "0.0000150000"}
+    assert compatible_models.info(cents).prices == {"input": "0.0000030000", "output": "0.0000150000"}
     varying = {"id": "a", "pricing": {"prompt": "-1", "completion": "x"}}
-    assert "price_per_token" not in compatible_models.info(varying).extra
+    assert compatible_models.info(varying).prices == {}
 
 
 @pytest.mark.parametrize("body", [None, "page", {}, {"data": {}}, {"data": ["a"]}, {"models": None}, 3])

@@ -48,14 +48,18 @@ CASES = [pytest.param(file, case, id=f"{stem}: {case['name']}") for stem, file i
 
 
 def offers_of(written: dict[str, Any]) -> Offers:
-    """A list of models; `snapshot`; or a mapping with `models`, `local` and `note`, or with the `reason` why there is none."""
+    """A list of models; `snapshot`; or a mapping with `models`, `local`, `kind` and `note`, or with the `reason` why there is none.
+
+    With `configured: false` nobody could be asked at all.
+    """
     by_id = {}
     for id, entry in written.items():
         entry = entry if isinstance(entry, dict) else {"models": entry}
         models = entry.get("models")
         listed = snapshot_models(id) if models == "snapshot" else tuple(map(model_info, models or ()))
         catalogue = Catalogue(id, listed, version=1) if models is not None else None
-        by_id[id] = Offer(id, catalogue, entry.get("reason"), entry.get("local", False), entry.get("note"))
+        known = {key: entry[key] for key in ("reason", "local", "note", "kind", "configured") if key in entry}
+        by_id[id] = Offer(id, catalogue, **known)
     return Offers(by_id, aliases())
 
 
@@ -101,7 +105,7 @@ def test_case(file: dict[str, Any], case: dict[str, Any], tmp_path: Path) -> Non
         assert str(caught.value) == case["error"]
         return
     known = case.get("standing", {})
-    request = make_request(bundle.agent(case["agent"]), **case.get("ask", {}))
+    request = make_request(bundle.agent(case["agent"]), now=NOW, **case.get("ask", {}))
     found = route(bundle, request, offers, Resolver(), standing_of(known, bundle), prices_of(known))
     assert [str(candidate) for candidate in found.candidates] == case["candidates"]
     assert [str(rejection) for rejection in found.rejections] == case.get("rejections", [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,14 +140,13 @@ def priced(bundle: Bundle, now: float) -> Callable[[str, ModelInfo], bool]:
     def known(provider: str, model: ModelInfo) -> bool:
         settings = bundle.providers.get(provider)
         row = table.row(settings.kind) if settings and settings.kind else table.row(provider)
-        listed = model.extra.get(table.LISTED_PRICES)
         sale = Sale(
             provider=provider,
             model=model.id,
             names=(row.id, *row.aliases) if row is not None and table.canonical(provider) == row.id else (),
             public=row.prices if row is not None else None,
             local=row is not None and row.local,
-            listed=tuple(listed.items()) if isinstance(listed, Mapping) else (),
+            listed=tuple(model.prices.items()),
         )
         return book.priced(sale, now).reserved is not None
 

@@ -118,15 +118,13 @@ async def _glob(host: Host, text: str) -> dict[str, Any]:
     request = make_request(host.bundle.agent("self"), preferences=[text])
     assert request.preferences is not None
     preference: Preference = request.preferences[0]
-    offer, resolved = Resolver().resolve(preference, await host.offers([preference.provider]))
-    ids = [model.id for model in resolved.models]
-    best = f"{offer.provider}/{ids[0]}" if offer and ids else None
+    found = Resolver().resolve(preference, await host.offers([preference.provider]))
+    ids = [f"{offer.provider}/{model.id}" for offer, resolved in found if offer for model in resolved.models]
+    reasons = [resolved.reason for _, resolved in found if resolved.reason]
     more = f"then {', '.join(ids[1:4])}{' ...' if len(ids) > 4 else ''}" if len(ids) > 1 else ""
-    entry = _entry(
-        text, best, "-", more if ids else "matches nothing", [resolved.reason] if resolved.reason else [], failed=not ids
-    )
+    entry = _entry(text, ids[0] if ids else None, "-", more if ids else "matches nothing", reasons, failed=not ids)
     entry["matches"] = ids
-    entry["providers"] = [preference.provider]
+    entry["providers"] = [offer.provider if offer else preference.provider for offer, _ in found]
     return entry
 
 

@@ -32,7 +32,7 @@ from bundle_loader.routing.price import Price
 from bundle_loader.routing.request import Request, make_request
 from bundle_loader.routing.resolve import Resolver, not_mounted
 from bundle_loader.routing.route import route_selection, still_open
-from bundle_loader.routing.select import Selection, mandated, select
+from bundle_loader.routing.select import Selection, mandated, narrowed, select
 from bundle_loader.routing.standing import Standing
 
 SMALL_PROMPT: Final = 64 * 1024
@@ -93,13 +93,13 @@ class Delegator:
 
     async def route(self, agent: str, **choice: Any) -> Route:
         """The route of an agent for a caller's choice (see `make_request`)."""
-        request = make_request(self.bundle.agent(agent), **choice)
+        request = make_request(self.bundle.agent(agent), now=self.books.clock(), **choice)
         return await self._routed(request, await self.books.standing())
 
     async def _routed(self, request: Request, standing: Standing) -> Route:
         if request.provider is not None and not self.catalogues.mounts(request.provider):
             raise RequestError(not_mounted(request.provider, self.catalogues.ids, self.catalogues.aliases))
-        selection = select(self.bundle, request, dict(self.catalogues.aliases))
+        selection = select(self.bundle, request, self.catalogues.aliases, self.catalogues.kinds)
         return await self._resolved(selection, mandated(self.bundle, request), standing)
 
     async def _resolved(self, selection: Selection, request: Request, standing: Standing) -> Route:
@@ -138,9 +138,9 @@ class Delegator:
         instruction = self._instruction(agent_name, agent, work.vars)
         messages = opening(work.messages, work.text)
         floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
-        request = make_request(agent, tools=bool(tools.specs), input_floor=floor, tags=work.tags, deadline=work.timeout, **choice)
+        request = self._asked(agent, work, tools, floor, choice)
         timeout = request.deadline
-        route, spare = await self._routes_within(timeout, request, None if choice or floor else (agent_name, request.tools))
+        route, spare = await self._routes_within(timeout, request, None if choice or floor else (agent_name, bool(tools.specs)))
         limits = first_limits(timeout, IDLE, work.max_turns or agent.limits.max_turns or MAX_TURNS)
         own = uuid.uuid4().hex
         most = work.max_cost if work.max_cost is not None else agent.limits.max_cost
@@ -180,6 +180,17 @@ class Delegator:
             continue_broken=agent.on_broken_stream == "continue",
             content_fallback=lambda: spare.content,
             emergency=lambda tier: spare.emergency.get(tier, ()),
+        )
+
+    def _asked(self, agent: Agent, work: Work, tools: ToolBox, floor: int | None, choice: Mapping[str, Any]) -> Request:
+        return make_request(
+            agent,
+            tools=bool(tools.specs),
+            input_floor=floor,
+            tags=work.tags,
+            deadline=work.timeout,
+            now=self.books.clock(),
+            **choice,
         )
 
     async def _routes_within(self, timeout: float, request: Request, key: tuple[str, bool] | None) -> tuple[Route, Spare]:
@@ -229,9 +240,8 @@ class Delegator:
     ) -> tuple[Candidate, ...]:
         """The candidates of a list that is used beside the route; every gate holds for them too."""
         if request.provider is not None:
-            aliases = self.catalogues.aliases
-            wanted = aliases.get(request.provider, request.provider)
-            preferences = tuple(item for item in preferences if aliases.get(item.provider, item.provider) == wanted)
+            asked = (narrowed(one, request.provider, self.catalogues.aliases, self.catalogues.kinds) for one in preferences)
+            preferences = tuple(item for item in asked if item is not None)
         if not preferences:
             return ()
         selection = Selection(preferences, select(self.bundle, request).decided_by, why)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import StreamPart
 from bundle_loader.providers import anthropic_wire, faults, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.moments import moment
 from bundle_loader.routing.catalogue import ModelInfo
 
+_MODULES = ("anthropic", "anthropic.resources.models", "httpx2", "httpcore2", "truststore", "aiohttp")
 _PAGE = 1000
 _MOST_PAGES = 100
 _STAGES = {"active": "stable", "deprecated": "deprecated", "retired": "retired"}
@@ -32,7 +33,7 @@ class AnthropicProvider:
         self._base_url = base_url or self._row.base_url
         self._connect_timeout = connect_timeout
         self._imitation = id != self._row.id and table.is_private(self._base_url or "")
-        self._clients = sdk_client.SdkClients(self._client)
+        self._clients = sdk_client.SdkClients(self._client, *_MODULES)
 
     @property
     def id(self) -> str:
@@ -67,12 +68,11 @@ class AnthropicProvider:
     async def list_models(self) -> Sequence[ModelInfo]:
         """Every model that is not retired, over all pages."""
         self._need_key()
-        import anthropic
-
+        client = await self._clients.get()
         failed: ProviderFailure | None = None
         models: list[ModelInfo] = []
         try:
-            page = await self._clients.get().models.list(limit=_PAGE)
+            page = await client.models.list(limit=_PAGE)
             for _ in range(_MOST_PAGES):
                 models += [self._info(entry) for entry in self._entries(page)]
                 if not page.has_next_page():
@@ -81,7 +81,12 @@ class AnthropicProvider:
             failed = faults.broken(self._id, None, f"the list of models has no end after {_MOST_PAGES} pages")
         except Exception as error:  # noqa: BLE001 - the adapter's boundary
             failed = sdk_faults.sort(
-                error, anthropic, provider=self._id, model=None, seconds=sdk_client.LIST_SECONDS, secret=self._api_key
+                error,
+                self._clients.sdk,
+                provider=self._id,
+                model=None,
+                seconds=sdk_client.LIST_SECONDS,
+                secret=self._api_key,
             )
         # raised out here so that it has no context: an exception of the SDK holds the key
         raise failed
@@ -98,25 +103,22 @@ class AnthropicProvider:
         told: dict[str, Any] = entry.model_dump(mode="json", warnings=False)
         return ModelInfo(
             id=entry.id,
-            created=_created(entry.created_at),
+            created=moment(entry.created_at),
             window=entry.max_input_tokens,
             output_limit=entry.max_tokens,
             capabilities=_capabilities(told.get("capabilities")),
             kind="chat",
             stage=_STAGES.get(str(told.get("lifecycle"))),
-            extra={key: told.get(key) for key in ("display_name", "line", "deprecated_at", "retires_at")},
+            retires=moment(told.get("retires_at")),
+            extra={key: told.get(key) for key in ("display_name", "line", "deprecated_at")},
         )
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""
         self._need_key()
-        client = self._clients.get()
-        import anthropic
-
         body, notes = anthropic_wire.body(self._row, request)
         call = sdk_client.Call(
-            sdk=anthropic,
-            client=client,
+            clients=self._clients,
             provider=self._id,
             model=request.model,
             path="/v1/messages",
@@ -132,14 +134,6 @@ class AnthropicProvider:
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice, and without any use before."""
         await self._clients.aclose()
-
-
-def _created(told: object) -> datetime | None:
-    """The release as an aware time; the vendor writes the epoch where it does not know it."""
-    if not isinstance(told, datetime):
-        return None
-    aware = told if told.tzinfo else told.replace(tzinfo=UTC)
-    return aware if aware.timestamp() > 0 else None
 
 
 def _capabilities(told: Mapping[str, Any] | None) -> frozenset[str] | None:

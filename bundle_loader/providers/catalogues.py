@@ -10,11 +10,11 @@ from typing import Any, Final, TypeAlias
 
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.providers.base import Provider
-from bundle_loader.providers.faults import foreign, too_slow
+from bundle_loader.providers.faults import broken, foreign, too_slow
 from bundle_loader.providers.live import Missing, Mounted
 from bundle_loader.providers.saved import Endpoint, SavedCatalogues
 from bundle_loader.routing.age import ago
-from bundle_loader.routing.catalogue import Catalogue
+from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 from bundle_loader.routing.model_names import model_info
 from bundle_loader.routing.offer import Offer, Offers
 
@@ -22,10 +22,18 @@ logger = logging.getLogger("bundle_loader")
 
 KEEP: Final = 15 * 60.0
 """Seconds for which a list is taken as current."""
+KEEP_LOCAL: Final = 10.0
+"""The same for a provider of this machine or its network: its list changes whenever a model is pulled, and asking costs little."""
 STALE: Final = 24 * 3600.0
 """Seconds up to which an older list serves while it is renewed, without waiting."""
 KEEP_FAILURE: Final = 30.0
 """Seconds before a provider that failed to list is asked again."""
+KEEP_RENEWED: Final = 60.0
+"""Seconds between two renewals of one list because a model that it names is gone."""
+BRIEFLY: Final = 1.0
+"""Seconds that a renewal is waited for where the old list is likely to be wrong, before it serves after all."""
+MOST_MODELS: Final = 20_000
+"""A longer list is taken for a mistake: ordering it would hold up everything else."""
 PATIENCE: Final = 15.0
 """Seconds that one list may take."""
 
@@ -38,9 +46,10 @@ class Catalogues:
 
     How old a list may be:
     1. Younger than `keep`: it serves, and nobody is asked, also where it was saved by another process.
-    2. Younger than `stale`: it serves, and one renewal runs beside it.
+    2. Younger than `stale`: it serves, and one renewal runs beside it. That of a local provider is waited for briefly, as is
+       one that began because a model was gone.
     3. Older, or none: the renewal is waited for, and the old list serves where it fails.
-    A refresh always waits.
+    A refresh always waits. A renewal fails also where it brings no model at all, from a provider that is not local and had some.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class Catalogues:
         *,
         clock: Callable[[], float],
         aliases: Mapping[str, str] | None = None,
+        kinds: Mapping[str, str] | None = None,
         keep: float = KEEP,
         stale: float = STALE,
         patience: float = PATIENCE,
@@ -56,10 +66,14 @@ class Catalogues:
         endpoints: Mapping[str, Endpoint] | None = None,
         changed: Changed | None = None,
     ) -> None:
-        """`clock` gives seconds since the epoch. Only providers with an endpoint are read from `saved` and written to it."""
+        """`clock` gives seconds since the epoch; `kinds` maps ids to what they are instances of.
+
+        Only providers with an endpoint are read from `saved` and written to it.
+        """
         self._mounted = mounted
         self._clock = clock
         self.aliases: Mapping[str, str] = dict(aliases or {})
+        self.kinds: Mapping[str, str] = dict(kinds or {})
         self._keep = keep
         self._bound = stale
         self._patience = patience
@@ -73,6 +87,10 @@ class Catalogues:
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._saving: dict[str, asyncio.Task[None]] = {}
+        self._doubted: set[str] = set()
+        """Whose renewal began because a model was gone."""
+        self._renewed: dict[str, float] = {}
+        """When that was last."""
         self._versions = 0
         self._all: Offers | None = None
 
@@ -87,32 +105,50 @@ class Catalogues:
 
     def mounts(self, name: str) -> bool:
         """True when a provider is mounted under that id or alias."""
-        return self.canonical(name) in self._mounted
+        return bool(self.meant(name))
+
+    def meant(self, name: str) -> list[str]:
+        """The ids that a preference's provider means, as `Offers.meant` has it."""
+        id = self.canonical(name)
+        own = self._mounted.get(id)
+        if own is not None and not isinstance(own, Missing):
+            return [id]
+        of_kind = [one for one, provider in self._mounted.items() if self.kinds.get(one) == id and one != id]
+        instances = [one for one in of_kind if not isinstance(self._mounted[one], Missing)]
+        return instances or ([id] if own is not None else [])
 
     async def offers(self, wanted: Iterable[str] | None = None, *, refresh: bool = False) -> Offers:
         """What the wanted providers (all of them, where None) can give now. Never raises for a provider's failure.
 
         With `refresh` each of them is asked and waited for, however young its list is.
         """
-        ids = self._ids(self._mounted if wanted is None else wanted)
+        ids = list(self._mounted) if wanted is None else self._ids(wanted)
         unread = [id for id in ids if id in self._unread]
         if unread:
             await asyncio.gather(*(_once(self._reading, id, self._read, "read-models") for id in unread))
         now = self._clock()
-        waited = []
+        waited, briefly = [], []
         for id in ids:
-            if not refresh and not self._expired(id, now):
+            if not refresh and not self._expired(id, now) and id not in self._doubted:
                 continue
             asked = _once(self._asking, id, self._fetch, "list-models")
             if refresh or not self._serves_meanwhile(id, now):
                 waited.append(asked)
+            elif self._hurries(id):
+                briefly.append(asked)
             else:
                 self._mark_renewed(id, now)
+        if briefly:
+            # both kinds are under way: the longer wait takes in the shorter
+            await asyncio.wait(briefly, timeout=BRIEFLY)
         if waited:
             await asyncio.gather(*waited)
+        for id in ids if briefly else ():
+            if id in self._asking:
+                self._mark_renewed(id, now)
         if self._all is None:
             known = {id: offer for id, (_, offer) in self._offers.items()}
-            unasked = {id: _unasked(provider, id) for id, provider in self._mounted.items() if id not in known}
+            unasked = {id: self._unasked(id) for id in self._mounted if id not in known}
             self._all = Offers({**known, **unasked}, self.aliases)
         return self._all
 
@@ -120,13 +156,30 @@ class Catalogues:
         """What `offers` would give, None where that would mean asking. The same object until something has changed."""
         now = self._clock()
         for id in self._ids(wanted):
-            if self._expired(id, now) and not (id in self._asking and self._serves_meanwhile(id, now)):
+            if id in self._doubted:
+                return None
+            if self._expired(id, now) and not (id in self._asking and self._serves_meanwhile(id, now) and not self._hurries(id)):
                 return None
         return self._all
 
+    def renew(self, name: str) -> None:
+        """A model that this provider lists is gone: its list is asked for now, beside other work.
+
+        Whoever wants the list next waits for that, briefly. One that answers so each time is asked once in `KEEP_RENEWED`.
+        """
+        now = self._clock()
+        for id in self.meant(name):
+            known = self._offers.get(id)
+            due = self._renewed.get(id)
+            if known is None or known[1].catalogue is None or (due is not None and due <= now < due + KEEP_RENEWED):
+                continue
+            self._renewed[id] = now
+            self._doubted.add(id)
+            _once(self._asking, id, self._fetch, "list-models")
+
     def _ids(self, wanted: Iterable[str]) -> list[str]:
         """The mounted ones, each once."""
-        return [id for id in dict.fromkeys(map(self.canonical, wanted)) if id in self._mounted]
+        return list(dict.fromkeys(id for name in wanted for id in self.meant(name)))
 
     def _expired(self, id: str, now: float) -> bool:
         until = self._offers.get(id)
@@ -136,6 +189,17 @@ class Catalogues:
         """Sentence 2: there is a list, and it is not too old to serve without waiting."""
         known = self._offers.get(id)
         return known is not None and known[1].catalogue is not None and now - known[1].catalogue.learnt < self._bound
+
+    def _hurries(self, id: str) -> bool:
+        """Whether its renewal is waited for briefly although the old list could serve."""
+        return id in self._doubted or self._local(id)
+
+    def _local(self, id: str) -> bool:
+        provider = self._mounted[id]
+        return not isinstance(provider, Missing) and provider.local
+
+    def _kept_for(self, id: str, seconds: float) -> float:
+        return min(seconds, KEEP_LOCAL) if self._local(id) else seconds
 
     def _mark_renewed(self, id: str, now: float) -> None:
         """The list says that it is being renewed, unless it already says that a renewal failed."""
@@ -160,17 +224,18 @@ class Catalogues:
         if kept.catalogue is not None and not isinstance(provider, Missing):
             self._versions += 1
             catalogue = replace(kept.catalogue, version=self._versions)
-            self._set(id, catalogue.learnt + self._keep, self._offer(id, provider, catalogue))
+            self._set(id, catalogue.learnt + self._kept_for(id, self._keep), self._offer(id, catalogue))
 
     async def _fetch(self, id: str) -> None:
         provider = self._mounted[id]
         if isinstance(provider, Missing):
-            self._set(id, self._clock() + self._keep, Offer(id, reason=provider.reason))
+            self._set(id, self._clock() + self._keep, self._unasked(id))
             return
         offer, keep = await self._list(id, provider)
         old = self._offers.get(id)
         # here, since whoever asked may have stopped waiting
-        self._set(id, self._clock() + keep, offer)
+        self._doubted.discard(id)
+        self._set(id, self._clock() + self._kept_for(id, keep), offer)
         if offer.stale is None and offer.catalogue is not None:
             if old is not None and old[1].catalogue is not None:
                 self._tell(old[1].catalogue, offer.catalogue)
@@ -198,35 +263,44 @@ class Catalogues:
     async def _list(self, id: str, provider: Provider) -> tuple[Offer, float]:
         try:
             async with asyncio.timeout(self._patience):
-                models = tuple(model_info(entry) for entry in await provider.list_models())
+                models = _cleaned(id, await provider.list_models())
         except TimeoutError:
-            return self._failed(id, provider, too_slow(id, None, self._patience)), KEEP_FAILURE
+            return self._failed(id, too_slow(id, None, self._patience)), KEEP_FAILURE
         except ProviderFailure as failure:
-            return self._failed(id, provider, failure), KEEP_FAILURE
+            return self._failed(id, failure), KEEP_FAILURE
         except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
-            return self._failed(id, provider, foreign(error, id, None)), KEEP_FAILURE
+            return self._failed(id, foreign(error, id, None)), KEEP_FAILURE
         simulated = bool(getattr(provider, "simulated", False))
         old = self._offers.get(id)
         known = old[1].catalogue if old is not None else None
+        if not models and known is not None and known.models and not provider.local:
+            return self._failed(id, broken(id, None, "it listed no model at all")), KEEP_FAILURE
         if known is None or known.models != models:
             self._versions += 1
         version = known.version if known is not None and known.models == models else self._versions
         catalogue = Catalogue(id, models, self._clock(), version, simulated)
-        return replace(self._offer(id, provider, catalogue), note=self._unused.pop(id, None)), self._keep
+        return replace(self._offer(id, catalogue), note=self._unused.pop(id, None)), self._keep
 
-    def _offer(self, id: str, provider: Provider, catalogue: Catalogue) -> Offer:
-        names = tuple(alias for alias, target in self.aliases.items() if target == id)
-        return Offer(id, catalogue, local=provider.local, names=names)
+    def _offer(self, id: str, catalogue: Catalogue) -> Offer:
+        return replace(self._unasked(id), catalogue=catalogue, reason=None)
 
-    def _failed(self, id: str, provider: Provider, failure: ProviderFailure) -> Offer:
+    def _unasked(self, id: str) -> Offer:
+        provider, kind = self._mounted[id], self.kinds.get(id)
+        names = tuple(alias for alias, target in self.aliases.items() if target in (id, kind))
+        names = (*names, kind) if kind not in (None, id) else names
+        if isinstance(provider, Missing):
+            return Offer(id, reason=provider.reason, names=names, kind=kind, configured=False)
+        return Offer(id, reason="its list of models was not asked for", local=provider.local, names=names, kind=kind)
+
+    def _failed(self, id: str, failure: ProviderFailure) -> Offer:
         """An older list serves on, and says so; without one the provider is out, with the reason."""
         old = self._offers.get(id)
         if old is not None and old[1].catalogue is not None:
             note = f"{id}: its list of models is an old one, since the newest try failed ({failure})"
-            return replace(self._offer(id, provider, old[1].catalogue), note=note, stale=f"the newest try failed ({failure})")
+            return replace(self._offer(id, old[1].catalogue), note=note, stale=f"the newest try failed ({failure})")
         told = failure.kind is FailureKind.REFUSED and failure.status is None
         reason = failure.message if told else f"its list of models could not be fetched ({failure})"
-        return Offer(id, reason=reason, local=provider.local, note=self._unused.get(id))
+        return replace(self._unasked(id), reason=reason, note=self._unused.get(id))
 
     async def aclose(self) -> None:
         """Stop whatever is still being fetched; what was fetched is saved first."""
@@ -249,12 +323,18 @@ def _once(running: dict[str, asyncio.Task[None]], id: str, work: _Work, what: st
     return asyncio.shield(task)
 
 
+def _cleaned(id: str, listed: Iterable[Any]) -> tuple[ModelInfo, ...]:
+    """Each model once, as it was first listed; what has no name cannot be asked for. Raises ProviderFailure for too many."""
+    found: dict[str, ModelInfo] = {}
+    for number, entry in enumerate(listed):
+        if number >= MOST_MODELS:
+            raise broken(id, None, f"it lists more than {MOST_MODELS:,} models")
+        model = model_info(entry)
+        if model.id.strip():
+            found.setdefault(model.id, model)
+    return tuple(found.values())
+
+
 def _may_be_saved(provider: Provider | Missing | None) -> bool:
     """What is simulated is never saved, and never read as if it were live; a provider without a key serves nothing."""
     return provider is not None and not isinstance(provider, Missing) and not getattr(provider, "simulated", False)
-
-
-def _unasked(provider: Provider | Missing, id: str) -> Offer:
-    if isinstance(provider, Missing):
-        return Offer(id, reason=provider.reason)
-    return Offer(id, reason="its list of models was not asked for", local=provider.local)

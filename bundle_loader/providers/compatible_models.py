@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from bundle_loader.providers.table import LISTED_PRICES
+from bundle_loader.providers.moments import moment
 from bundle_loader.routing.catalogue import ModelInfo
 
 _WINDOWS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
 _OUTPUTS = ("max_completion_tokens", "max_output_tokens", "max_output_length")
+_ENDED = ("deprecation", "expiration_date", "shutdown_date")
 _LEFT_OUT = frozenset({"description", "permission"})
 _KINDS = {"llm": "chat", "vlm": "chat", "embeddings": "embedding", "embedding": "embedding"}
 _TASKS = ("ocr", "moderation", "classification", "audio")
@@ -37,17 +38,17 @@ def info(entry: Mapping[str, Any]) -> ModelInfo:
     if not isinstance(id, str):
         raise ValueError("an entry without an id")
     extra = {key: value for key, value in entry.items() if key not in _LEFT_OUT}
-    prices = _prices(entry)
-    if prices:
-        extra[LISTED_PRICES] = prices
+    retires = _ends(entry)
     return ModelInfo(
         id=id,
-        created=_time(entry.get("created")),
+        created=moment(entry.get("created")),
         window=_window(entry),
         output_limit=_first(_OUTPUTS, entry, _mapping(entry, "top_provider")),
         capabilities=_capabilities(entry),
         kind=_kind(entry),
         stage=_stage(entry),
+        retires=retires,
+        prices=_prices(entry),
         aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str) and alias != id),
         extra=extra,
     )
@@ -104,10 +105,15 @@ def _kind(entry: Mapping[str, Any]) -> str | None:
     return _KINDS.get(str(entry.get("type")))
 
 
+def _ends(entry: Mapping[str, Any]) -> datetime | None:
+    """The day on which the provider ends it: an ISO 8601 text, or seconds since the epoch."""
+    return next((moment(entry[key]) for key in _ENDED if entry.get(key)), None)
+
+
 def _stage(entry: Mapping[str, Any]) -> str | None:
     if entry.get("active") is False:
         return "retired"
-    return "deprecated" if entry.get("deprecation") or entry.get("expiration_date") else None
+    return "deprecated" if any(entry.get(key) for key in _ENDED) else None
 
 
 def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -142,12 +148,6 @@ def _decimal(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return price if price is not None and price.is_finite() else None
-
-
-def _time(told: Any) -> datetime | None:
-    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < 1e11:
-        return None
-    return datetime.fromtimestamp(told, UTC)
 
 
 def _first(keys: Iterable[str], *places: Mapping[str, Any]) -> int | None:

@@ -63,6 +63,11 @@ def live_endpoints(environment: Mapping[str, str], settings: Mapping[str, Provid
     return {id: endpoint(row.id, address_of(row, environment, own)) for id, row, own in found if row is not None}
 
 
+def live_kinds(settings: Mapping[str, ProviderSettings] | None = None) -> dict[str, str]:
+    """Each id of `live_providers` -> the provider of the table that it is an instance of; an unknown kind is left out."""
+    return {id: row.id for id, row, _ in _instances(settings or {}) if row is not None}
+
+
 def _instances(said: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, ProviderRow | None, ProviderSettings | None]]:
     """Each id with its row (None for an unknown kind) and what the bundle says of it."""
     for row in table.rows().values():

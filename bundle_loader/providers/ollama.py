@@ -18,6 +18,7 @@ from bundle_loader.routing.catalogue import ModelInfo
 if TYPE_CHECKING:
     import httpx
 
+_MODULES = ("ollama", "aiohttp", "yarl")
 _LIST_SECONDS = 30.0
 _STREAM_TYPES = ("", "application/x-ndjson", "application/json", "text/plain")
 _CHAT_FIELDS = frozenset({"think", "format", "keep_alive", "logprobs", "top_logprobs"})
@@ -42,7 +43,7 @@ class OllamaProvider:
         self._base_url = base_url or self._row.base_url or ""
         self._local = _is_private(self._base_url)
         self._connect_timeout = connect_timeout
-        self._clients = SdkClients(self._build)
+        self._clients = SdkClients(self._build, *_MODULES)
 
     @property
     def base_url(self) -> str:
@@ -66,7 +67,8 @@ class OllamaProvider:
         failed: ProviderFailure | None = None
         models: list[ModelInfo] = []
         try:
-            listed = await watched.step(self._clients.get().list())
+            client = await watched.step(self._clients.get())
+            listed = await watched.step(client.list())
             models = [_info(model) for model in listed.models if model.model]
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass
             failed = self._failure(error, None, watched)
@@ -84,7 +86,8 @@ class OllamaProvider:
         chunks: Any = None
         try:
             fields, notes = self._fields(request)
-            chunks = await watched.step(self._clients.get().chat(**fields, stream=True))
+            client = await watched.step(self._clients.get())
+            chunks = await watched.step(client.chat(**fields, stream=True))
             while (chunk := await watched.step(anext(chunks, None))) is not None:
                 text = answer.add(chunk)
                 if text:
@@ -175,10 +178,9 @@ def _info(model: Any) -> ModelInfo:
         "family": details.family if details else None,
         "parameter_size": details.parameter_size if details else None,
         "quantization_level": details.quantization_level if details else None,
-        "remote": True if _is_remote(model.model) else None,
     }
     kept: Mapping[str, object] = {key: value for key, value in extra.items() if value is not None}
-    return ModelInfo(id=model.model, digest=model.digest or None, extra=kept)
+    return ModelInfo(id=model.model, digest=model.digest or None, local=False if _is_remote(model.model) else None, extra=kept)
 
 
 def _is_remote(id: str) -> bool:

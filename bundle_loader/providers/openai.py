@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import StreamPart
 from bundle_loader.providers import faults, openai_wire, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.moments import moment
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
 
 _T = TypeVar("_T")
 
+_MODULES = ("openai", "openai.resources.models", "httpx2", "httpcore2", "truststore", "aiohttp")
 _OPTIONS: Mapping[str, Any] = {"security": {"bearer_auth": True}}
 _OPTIONS_FOR_ONE: Mapping[str, Any] = {**_OPTIONS, "headers": {"connection": "close"}}
 
@@ -31,7 +32,7 @@ class ChatCalls:
         self._api_key = api_key
         self._connect_timeout = connect_timeout
         self._local = local
-        self._clients = sdk_client.SdkClients(self._client)
+        self._clients = sdk_client.SdkClients(self._client, *_MODULES)
 
     def _client(self) -> Any:
         import openai
@@ -58,14 +59,18 @@ class ChatCalls:
     async def fetch(self, ask: Callable[[Any], Awaitable[_T]]) -> _T:
         """What `ask` gets from the SDK's client. Raises ProviderFailure for every way to fail."""
         self.need_key()
-        import openai
-
+        client = await self._clients.get()
         failed: ProviderFailure
         try:
-            return await ask(self._clients.get())
+            return await ask(client)
         except Exception as error:  # noqa: BLE001 - the adapter's boundary
             failed = sdk_faults.sort(
-                error, openai, provider=self.id, model=None, seconds=sdk_client.LIST_SECONDS, secret=self._api_key
+                error,
+                self._clients.sdk,
+                provider=self.id,
+                model=None,
+                seconds=sdk_client.LIST_SECONDS,
+                secret=self._api_key,
             )
         # raised out here so that it has no context: an exception of the SDK holds the key
         raise failed
@@ -73,13 +78,9 @@ class ChatCalls:
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""
         self.need_key()
-        client = self._clients.get()
-        import openai
-
         body, notes = openai_wire.body(self.row, request)
         call = sdk_client.Call(
-            sdk=openai,
-            client=client,
+            clients=self._clients,
             provider=self.id,
             model=request.model,
             path="/chat/completions",
@@ -136,8 +137,9 @@ class OpenAIProvider:
     def _info(self, entry: Any) -> ModelInfo:
         if not isinstance(getattr(entry, "id", None), str):
             raise faults.broken(self.id, None, "an entry without an id in the list of models")
-        extra = {"owned_by": entry.owned_by, "shutdown_date": entry.shutdown_date}
-        return ModelInfo(entry.id, created=created(entry.created), extra=extra)
+        ends = moment(entry.shutdown_date)
+        stage = "deprecated" if ends else None
+        return ModelInfo(entry.id, moment(entry.created), stage=stage, retires=ends, extra={"owned_by": entry.owned_by})
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""
@@ -146,10 +148,3 @@ class OpenAIProvider:
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice, and without any use before."""
         await self._calls.aclose()
-
-
-def created(told: object) -> datetime | None:
-    """Seconds since the epoch as an aware time; what is no such number is None."""
-    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < 1e11:
-        return None
-    return datetime.fromtimestamp(told, UTC)

@@ -16,8 +16,6 @@ import yaml
 
 Adapter = Literal["anthropic", "openai", "google", "ollama", "compatible", "none"]
 
-LISTED_PRICES = "price_per_token"
-"""Under which key of `ModelInfo.extra` a list of models gives prices: kind of token -> US dollars for one, as text."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
 

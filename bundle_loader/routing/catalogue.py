@@ -27,7 +27,13 @@ class ModelInfo:
     """`chat`, `embedding`, `image`, `audio`, `moderation`, ... where told."""
     stage: str | None = None
     """`stable`, `preview`, `deprecated` or `retired` where told."""
+    retires: datetime | None = None
+    """When the provider ends it (aware); from then on it is as good as retired."""
     aliases: tuple[str, ...] = ()
+    prices: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Kind of token (`input`, `output`, `cache_read`, ...) -> US dollars for one, as decimal text, where the list tells it."""
+    local: bool | None = None
+    """False where it runs elsewhere although its provider is local (Ollama's cloud models); None: where its provider does."""
     digest: str | None = None
     """Two ids with one digest are one model (Ollama)."""
     extra: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final, TypeAlias
 
@@ -20,9 +20,14 @@ Gate: TypeAlias = Callable[[Request, Offer, ModelInfo], str | None]
 
 def boundary(request: Request, offer: Offer, model: ModelInfo) -> str | None:
     """`local_only` forbids whatever leaves the machine or its private network."""
-    if request.local_only and not offer.local:
-        return f"local_only: {offer.provider} is not local"
-    return None
+    if not request.local_only or runs_here(offer, model):
+        return None
+    return f"local_only: {f'{model.id} of {offer.provider}' if offer.local else offer.provider} is not local"
+
+
+def runs_here(offer: Offer, model: ModelInfo) -> bool:
+    """Whether nothing that is sent to the model leaves the machine or its private network."""
+    return offer.local and model.local is not False
 
 
 def kind(request: Request, offer: Offer, model: ModelInfo) -> str | None:
@@ -33,15 +38,35 @@ def kind(request: Request, offer: Offer, model: ModelInfo) -> str | None:
 
 
 def stage(request: Request, offer: Offer, model: ModelInfo) -> str | None:
-    """A retired model answers nobody."""
+    """A retired model answers nobody, nor does one whose last day has passed."""
+    ends = model.retires
+    if ends is not None and request.now is not None and ends.timestamp() <= request.now:
+        return f"{model.id} is retired since {ends.date()}"
     return f"{model.id} is retired" if model.stage == "retired" else None
 
 
+def ending(model: ModelInfo) -> str | None:
+    """What there is to say of a model that its provider will end."""
+    if model.retires is not None:
+        return f"is deprecated and ends on {model.retires.date()}"
+    return "is deprecated" if model.stage == "deprecated" else None
+
+
 def capability(request: Request, offer: Offer, model: ModelInfo) -> str | None:
-    """A model that is known not to take tools is not given any."""
-    if request.tools and model.capabilities is not None and "tools" not in model.capabilities:
-        return f"{model.id} takes no tools"
-    return None
+    """A model that is known to lack what the work needs is not asked."""
+    if model.capabilities is None:
+        return None
+    lacking = [said for word, said in LACKING.items() if word in request.needs and word not in model.capabilities]
+    return f"{model.id} {' and '.join(lacking)}" if lacking else None
+
+
+LACKING: Final[Mapping[str, str]] = {
+    "tools": "takes no tools",
+    "vision": "takes no images",
+    "structured": "gives no structured output",
+    "reasoning": "does not reason",
+}
+"""A capability that work may need -> what is said of a model without it."""
 
 
 def window(request: Request, offer: Offer, model: ModelInfo) -> str | None:
@@ -101,12 +126,12 @@ def budget(request: Request, candidate: Candidate, tier: str | None, standing: S
 
 def gates_of(request: Request) -> tuple[Gate, ...]:
     """The gates that can have anything against a model for this request, in their order."""
-    return _asked(request.local_only, request.tools, request.input_floor is not None, request.mandate is not None)
+    return _asked(request.local_only, bool(request.needs), request.input_floor is not None, request.mandate is not None)
 
 
 @cache
-def _asked(local_only: bool, tools: bool, large: bool, mandated: bool) -> tuple[Gate, ...]:
-    idle: dict[Gate, bool] = {boundary: not local_only, capability: not tools, window: not large, mandate: not mandated}
+def _asked(local_only: bool, needy: bool, large: bool, mandated: bool) -> tuple[Gate, ...]:
+    idle: dict[Gate, bool] = {boundary: not local_only, capability: not needy, window: not large, mandate: not mandated}
     return tuple(gate for gate in GATES if not idle.get(gate))
 
 

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference, check_config, split_pair
-from bundle_loader.errors import RequestError
+from bundle_loader.errors import RequestError, did_you_mean
 
 Pair: TypeAlias = tuple[str, str]
 """A provider and a concrete model."""
 
 
+NEEDS: Final = ("tools", "vision", "structured", "reasoning")
+"""The capabilities that work may need of a model."""
 DEADLINE: Final = 300.0
 """Seconds that work may take where neither the caller nor the agent says."""
 
@@ -51,6 +53,7 @@ class Choice(TypedDict, total=False):
     parent: str | Pair | Sequence[Pair] | None
     config: Mapping[str, Any] | None
     local_only: bool
+    needs: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Request:
     parent: tuple[Pair, ...] = ()
     """The candidate of whoever delegates, then the rest of its route."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    tools: bool = False
-    """True when the work needs tools."""
+    needs: frozenset[str] = frozenset()
+    """What a model must be able to do: of `NEEDS`."""
     input_floor: int | None = None
     """The fewest tokens that the first prompt can have."""
     local_only: bool = False
@@ -79,6 +82,8 @@ class Request:
     tags: tuple[str, ...] = ()
     deadline: float = DEADLINE
     """Seconds that the whole work may take."""
+    now: float | None = None
+    """Seconds since the epoch; without it no model is too old."""
 
 
 def make_request(
@@ -96,8 +101,10 @@ def make_request(
     tools: bool = False,
     input_floor: int | None = None,
     local_only: bool = False,
+    needs: Sequence[str] | None = None,
     tags: Sequence[str] = (),
     deadline: float | None = None,
+    now: float | None = None,
 ) -> Request:
     """A request from a caller's words. Raises RequestError where they contradict each other or make no list."""
     if preferences is not None and model is not None:
@@ -117,9 +124,17 @@ def make_request(
         if not own:
             raise RequestError("preferences is empty, so nothing could answer; leave it out to let the agent decide")
     return Request(
-        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), tools, input_floor, local_only,
-        tags=tuple(tags), deadline=deadline or agent.limits.timeout or DEADLINE,
+        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), _needs(needs, tools),
+        input_floor, local_only, tags=tuple(tags), deadline=deadline or agent.limits.timeout or DEADLINE, now=now,
     )  # fmt: skip
+
+
+def _needs(said: Sequence[str] | None, tools: bool) -> frozenset[str]:
+    words = (said,) if isinstance(said, str) else tuple(said or ())
+    for word in words:
+        if word not in NEEDS:
+            raise RequestError(f"needs: '{word}' is no capability{did_you_mean(str(word), NEEDS)}; write of {', '.join(NEEDS)}")
+    return frozenset(words) | ({"tools"} if tools else frozenset())
 
 
 def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -37,14 +37,17 @@ class Resolver:
     def __init__(self) -> None:
         self._orders: dict[tuple[str, int, str], Resolved] = {}
 
-    def resolve(self, preference: Preference, offers: Offers) -> tuple[Offer | None, Resolved]:
-        """The provider's offer (None where nobody is mounted under that name) and the models, best first."""
-        offer = offers.find(preference.provider)
-        if offer is None:
-            return None, Resolved(reason=not_mounted(preference.provider, offers.by_id, offers.aliases))
+    def resolve(self, preference: Preference, offers: Offers) -> list[tuple[Offer | None, Resolved]]:
+        """Whom the preference means (an offer of None where nobody is mounted under that name) with the models, best first."""
+        meant = offers.meant(preference.provider)
+        if not meant:
+            return [(None, Resolved(reason=not_mounted(preference.provider, offers.by_id, offers.aliases)))]
+        return [(offer, self._of(offer, preference.model)) for offer in meant]
+
+    def _of(self, offer: Offer, pattern: str) -> Resolved:
         if offer.catalogue is None:
-            return offer, Resolved(reason=offer.reason or "its list of models is not known")
-        return offer, self._order(offer.catalogue, preference.model)
+            return Resolved(reason=offer.reason or "its list of models is not known")
+        return self._order(offer.catalogue, pattern)
 
     def moved(self, old: Catalogue, new: Catalogue) -> Iterator[tuple[str, str | None, str | None]]:
         """The patterns resolved over `old` whose first model is another one in `new`: pattern, old id, new id."""

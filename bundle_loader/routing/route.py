@@ -6,7 +6,7 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.catalogue import ModelInfo
-from bundle_loader.routing.gates import FORBIDDEN, PriceOf, budget, gates_of, local_is_free, reason_against
+from bundle_loader.routing.gates import FORBIDDEN, PriceOf, budget, ending, gates_of, local_is_free, reason_against, runs_here
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import Request
 from bundle_loader.routing.resolve import Resolved, Resolver
@@ -26,7 +26,7 @@ def route(
 
     `standing` is what the ledger knows; `price_of` gives the price of a candidate, or None where it is not known.
     """
-    selection = select(bundle, request, dict(offers.aliases))
+    selection = select(bundle, request, offers.aliases, offers.kinds)
     return route_selection(selection, mandated(bundle, request), offers, resolver, standing, price_of)
 
 
@@ -43,14 +43,14 @@ def route_selection(
     rejections = [Rejection(item.provider, item.model, reason, item) for item, reason in selection.refused]
     notes = list(selection.notes)
     for preference in selection.preferences:
-        found = walk.admit(preference, *resolver.resolve(preference, offers))
-        if isinstance(found, Candidate):
-            walk.candidates.append(found)
-        else:
-            rejections.append(found)
-        offer = offers.find(preference.provider)
-        if offer is not None and offer.note is not None and offer.note not in notes:
-            notes.append(offer.note)
+        for offer, resolved in resolver.resolve(preference, offers):
+            found = walk.admit(preference, offer, resolved)
+            if isinstance(found, Candidate):
+                walk.candidates.append(found)
+            else:
+                rejections.append(found)
+            if offer is not None and offer.note is not None and offer.note not in notes:
+                notes.append(offer.note)
     return Route(
         request.agent.name,
         tuple(walk.candidates),
@@ -87,7 +87,7 @@ class _Walk:
     def admit(self, preference: Preference, offer: Offer | None, resolved: Resolved) -> Candidate | Rejection:
         """A preference gives one candidate: the best model that passes the gates."""
         if offer is None or resolved.reason is not None:
-            return _reject(preference, resolved.reason or "")
+            return _reject(preference, offer, resolved.reason or "")
         reasons: list[str] = []
         best: ModelInfo | None = None
         for model in resolved.models:
@@ -105,7 +105,7 @@ class _Walk:
         self._passed.clear()
         reasons.sort(key=lambda reason: not reason.startswith(FORBIDDEN))
         shown = "; ".join(reasons[:3])
-        return _reject(preference, shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more")
+        return _reject(preference, offer, shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more")
 
     def _over(
         self, preference: Preference, offer: Offer, model: ModelInfo, written: str | None, best: ModelInfo | None
@@ -127,7 +127,7 @@ class _Walk:
         # Not deciders. Config: agent.config < preference.config < caller.
         config = {**self._request.agent.config, **preference.config, **self._request.config}
         simulated = offer.catalogue is not None and offer.catalogue.simulated
-        return Candidate(offer.provider, model.id, preference, config, model, spare, written, offer.local, simulated)
+        return Candidate(offer.provider, model.id, preference, config, model, spare, written, runs_here(offer, model), simulated)
 
     def _candidate(
         self, preference: Preference, offer: Offer, model: ModelInfo, spare: ModelInfo | None, written: str | None
@@ -136,11 +136,16 @@ class _Walk:
             self.notes += (note for note in self._passed if note not in self.notes)
             self._passed.clear()
         made = self._made(preference, offer, model, spare, written)
+        ends = ending(model)
+        if ends is not None and (note := f"{made.provider}/{model.id} {ends}") not in self.notes:
+            self.notes.append(note)
         for other in self.candidates:
             if (other.provider, other.model) == (made.provider, made.model) and other.config == made.config:
-                return _reject(preference, f"{model.id} is already a candidate, by {other.preference}")
+                return _reject(preference, offer, f"{model.id} is already a candidate, by {other.preference}")
         return made
 
 
-def _reject(preference: Preference, reason: str) -> Rejection:
-    return Rejection(preference.provider, preference.model, reason, preference)
+def _reject(preference: Preference, offer: Offer | None, reason: str) -> Rejection:
+    """Where a kind was preferred, its instance is named."""
+    named = preference.provider if offer is None or offer.kind in (None, offer.provider) else offer.provider
+    return Rejection(named, preference.model, reason, preference)

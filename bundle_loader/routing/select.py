@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,10 +26,12 @@ class Selection:
     """Preferences that the caller's bare provider filtered out, with the reason."""
 
 
-def select(bundle: Bundle, request: Request, canonical: dict[str, str] | None = None) -> Selection:
+def select(
+    bundle: Bundle, request: Request, canonical: Mapping[str, str] | None = None, kinds: Mapping[str, str] | None = None
+) -> Selection:
     """The first that speaks wins. Raises RequestError for an unknown tier, role or profile, or when nobody speaks.
 
-    `canonical` maps provider aliases to ids, for the caller's bare `provider`.
+    `canonical` maps provider aliases to ids and `kinds` ids to what they are instances of, for the caller's bare `provider`.
     """
     chosen = next((said for decide in DECIDERS.values() if (said := decide(bundle, request)) is not None), None)
     if chosen is None:
@@ -37,7 +39,7 @@ def select(bundle: Bundle, request: Request, canonical: dict[str, str] | None = 
     inherited = chosen.decided_by is DecidedBy.PARENT and request.parent
     if request.preferences is None and not inherited and bundle.provider_order:
         chosen = _reordered(chosen, bundle.provider_order, canonical or {})
-    return _filtered(chosen, request.provider, canonical or {})
+    return _filtered(chosen, request.provider, canonical or {}, kinds or {})
 
 
 def mandated(bundle: Bundle, request: Request) -> Request:
@@ -50,7 +52,7 @@ def mandated(bundle: Bundle, request: Request) -> Request:
     return request if mandate is None else replace(request, mandate=mandate)
 
 
-def _reordered(selection: Selection, order: tuple[str, ...], canonical: dict[str, str]) -> Selection:
+def _reordered(selection: Selection, order: tuple[str, ...], canonical: Mapping[str, str]) -> Selection:
     """Not deciders. Reordering of providers in settings is a stable sort, never applied to the caller's own list.
 
     Nor to what the parent runs on.
@@ -157,15 +159,24 @@ def _nobody(bundle: Bundle, agent: Agent) -> str:
     return f"agent '{agent.name}' {wants}, and there is no caller to inherit from; {give}"
 
 
-def _filtered(selection: Selection, provider: str | None, canonical: dict[str, str]) -> Selection:
+def _filtered(selection: Selection, provider: str | None, canonical: Mapping[str, str], kinds: Mapping[str, str]) -> Selection:
     """Not deciders. A bare `provider` from the caller is a filter on whichever list won."""
     if provider is None:
         return selection
-    wanted = canonical.get(provider, provider)
-    kept = tuple(item for item in selection.preferences if wanted in (item.provider, canonical.get(item.provider)))
-    refused = tuple(
-        (item, f"the caller asks for provider '{provider}' only") for item in selection.preferences if item not in kept
-    )
-    return Selection(
-        kept, selection.decided_by, f"{selection.decision}, provider {provider} only", selection.tier, selection.notes, refused
-    )
+    kept, refused = [], []
+    for item in selection.preferences:
+        named = narrowed(item, provider, canonical, kinds)
+        if named is not None:
+            kept.append(named)
+        else:
+            refused.append((item, f"the caller asks for provider '{provider}' only"))
+    decision = f"{selection.decision}, provider {provider} only"
+    return replace(selection, preferences=tuple(kept), decision=decision, refused=tuple(refused))
+
+
+def narrowed(item: Preference, provider: str, canonical: Mapping[str, str], kinds: Mapping[str, str]) -> Preference | None:
+    """The preference as far as it means that provider, or None: a kind is narrowed to its instance."""
+    wanted, said = canonical.get(provider, provider), canonical.get(item.provider, item.provider)
+    if said == wanted or kinds.get(said) == wanted:
+        return item
+    return item.model_copy(update={"provider": wanted}) if kinds.get(wanted) == said else None
