@@ -9,7 +9,8 @@ import typer
 
 from bundle_loader.cli.ages import lines as ages
 from bundle_loader.cli.ages import lists_behind, providers_of
-from bundle_loader.cli.hosting import choice, opened, with_host
+from bundle_loader.cli.explain_model import explain_model
+from bundle_loader.cli.hosting import choice, listed_words, opened, with_host
 from bundle_loader.cli.layers import context, flowchart, size, tree
 from bundle_loader.cli.options import (
     BundleOption,
@@ -17,6 +18,7 @@ from bundle_loader.cli.options import (
     JsonOption,
     LedgerOption,
     ModelOption,
+    NeedsOption,
     ParentOption,
     PreferOption,
     ProfileOption,
@@ -41,13 +43,17 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 PARTS = ("agent", "route")
 LAYERS = "bundle"
+MODEL = "model"
 
 
 @app.command()
 def explain(
     what: Annotated[
         list[str],
-        typer.Argument(metavar="WHAT", help="NAME of an agent; agent NAME or route NAME for one part of it; bundle [NAME]."),
+        typer.Argument(
+            metavar="WHAT",
+            help="NAME of an agent; agent NAME or route NAME for one part of it; bundle [NAME]; model [PROVIDER/]PATTERN.",
+        ),
     ],
     bundle: BundleOption = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="The bundle as a Mermaid flowchart.")] = False,
@@ -59,13 +65,14 @@ def explain(
     profile: ProfileOption = None,
     stage: StageOption = None,
     parent: ParentOption = None,
+    needs: NeedsOption = None,
     simulate: SimulateOption = False,
     fault: FaultOption = None,
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show who decided what: a bundle's layers, the settings over them and its context; an agent's fields, its route, every
-    rejection.
+    rejection; how a pattern comes to a model, step by step.
 
     An agent that is called 'bundle' is explained by 'agent bundle'.
     """
@@ -74,10 +81,14 @@ def explain(
         return
     if mermaid:
         raise typer.BadParameter("--mermaid draws 'explain bundle'", param_hint="--mermaid")
+    if what[0] == MODEL and len(what) == 2:
+        explain_model(opened(bundle, simulate, fault, ledger), what[1], provider, json)
+        return
     parts, name = _what(what)
     said = choice(
-        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
-    )
+        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent,
+        needs=listed_words(needs),
+    )  # fmt: skip
     _explain_agent(opened(bundle, simulate, fault, ledger), name, parts, said, json)
 
 
@@ -92,7 +103,8 @@ def _what(words: list[str]) -> tuple[tuple[str, ...], str]:
         return (words[0],), words[1]
     if len(words) == 1:
         return PARTS, words[0]
-    raise typer.BadParameter(f"write an agent, one of {', '.join(PARTS)} and an agent, or {LAYERS}", param_hint="NAME")
+    forms = f"write an agent, one of {', '.join(PARTS)} and an agent, {LAYERS}, or {MODEL} and a pattern"
+    raise typer.BadParameter(forms, param_hint="NAME")
 
 
 def _explain_bundle(name: str | None, mermaid: bool, json: bool) -> None:

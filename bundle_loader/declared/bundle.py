@@ -15,6 +15,7 @@ from bundle_loader.declared.budget import Budget
 from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.fold import tier_is_redefined
 from bundle_loader.declared.laid import Laid
+from bundle_loader.declared.model_order import DEFAULT, OrderPolicy
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference
 from bundle_loader.declared.prices import DeclaredPrice
@@ -67,6 +68,8 @@ class Bundle(Final):
     tiers: dict[str, Preferences] = Field(default_factory=dict)
     tier_order: tuple[str, ...] = ()
     default: str | None = None
+    model_order: OrderPolicy = DEFAULT
+    """What comes first among the models that a glob matches."""
     budgets: dict[str, Budget] = Field(default_factory=dict)
     prices: tuple[DeclaredPrice, ...] = ()
     """What models cost, the most specific pattern first."""

@@ -21,6 +21,7 @@ from bundle_loader.declared.fold import fold, has_tombstones
 from bundle_loader.declared.laid import laid
 from bundle_loader.declared.layer import AgentFile, Layer
 from bundle_loader.declared.mended import Path, not_following
+from bundle_loader.declared.model_order import finish_model_order
 from bundle_loader.declared.prices import DeclaredPrice, finish_prices
 from bundle_loader.declared.recipe_laying import lay_recipes, lint_recipes
 from bundle_loader.declared.route_tests import finish_tests
@@ -72,6 +73,7 @@ def compose(
         tiers=finisher.tiers,
         tier_order=finisher.tier_order(),
         default=finisher.default(),
+        model_order=finish_model_order(finisher.written.model_order),
         profiles=finisher.profiles(),
         roles=finisher.roles,
         providers=finisher.providers(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import PurePath
 from typing import Any, Final, Protocol, TypeAlias
 
 from bundle_loader.declared.fold import pruned
@@ -179,11 +180,16 @@ class FinalTables:
 
     def providers(self) -> dict[str, ProviderSettings]:
         """Provider id -> where it listens."""
-        return {
-            name: ProviderSettings(**value.model_dump())
-            for name, value in (self.written.providers or {}).items()
-            if value is not None
-        }
+        found = {}
+        for name, value in (self.written.providers or {}).items():
+            if value is None:
+                continue
+            said = value.model_dump(exclude_none=True)
+            if value.ca_file is not None and not value.ca_file.startswith("~"):
+                # 5. Relative paths are relative to the file that holds them (composition).
+                said["ca_file"] = str(PurePath(self._place("providers", name, "ca_file")().file).parent / value.ca_file)
+            found[name] = ProviderSettings(**said)
+        return found
 
     def vars(self) -> dict[str, Any]:
         """Defaults of template variables."""

@@ -115,6 +115,8 @@ def _values(key: str, node: Node, organisation: bool = False) -> tuple[str, ...]
         return tuple(item.text for item in node.items if isinstance(item, Scalar))
     if key == "agents":
         return tuple(f"{name} {_pin(pin, organisation)}" for name, pin in node.entries.items())
+    if key == "model_order":
+        return tuple(f"{name} {' '.join(_values(name, value))}" for name, value in node.entries.items())
     if key == "trust":
         return tuple(text for name, value in node.entries.items() for text in _values(name, value))
     return tuple(f"{name} removed" if is_null(value) else name for name, value in node.entries.items())

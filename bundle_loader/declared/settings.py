@@ -14,6 +14,7 @@ from bundle_loader.declared.finish_budgets import misfitting
 from bundle_loader.declared.frontmatter import Document
 from bundle_loader.declared.layer import Layer
 from bundle_loader.declared.mended import Path, mended
+from bundle_loader.declared.model_order import WrittenModelOrder
 from bundle_loader.declared.preference import WrittenPreferences
 from bundle_loader.declared.prices import WrittenPrice
 from bundle_loader.declared.tables import TRUSTED_ONLY, Cell, WrittenProvider
@@ -24,7 +25,7 @@ from bundle_loader.errors import Fault
 Origin: TypeAlias = Literal["organisation", "project", "user"]
 """Least derived first: what stands later overrides."""
 
-LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets", "prices")
+LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets", "prices", "model_order")
 """Keys that are laid over the bundle's own, as one more layer."""
 
 _WHOLE = WithJsonSchema({"type": "string", "pattern": r"^(/|~|.:[\\/])"})
@@ -68,6 +69,7 @@ class WrittenSettings(Written):
     tier_order: Texts | None = None
     profiles: dict[str, dict[str, Cell | None] | None] | None = None
     provider_order: Words | None = None
+    model_order: WrittenModelOrder | None = None
     agents: dict[str, WrittenPin | None] | None = None
     providers: dict[str, WrittenProvider | None] | None = None
     budgets: dict[str, WrittenBudget | None] | None = None

@@ -172,6 +172,10 @@ def refusals(model: type[M], values: Any) -> tuple[M | None, list[Refusal]]:
         return None, found
 
 
+_LIKE_A_KEY = "api_version"
+"""Nobody who writes `api_key` means it."""
+
+
 def place_faults(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int, ...], refusal: Refusal) -> list[Fault]:
     """What a refusal says of the tree that the values came from; `prefix` is put before the keys."""
     said = refusal.entry.get("ctx", {}).get("error")
@@ -182,8 +186,8 @@ def place_faults(model: type[BaseModel], tree: Mapping, prefix: tuple[str | int,
     kind = refusal.entry["type"]
     place = position(tree, path, key=refusal.unknown or kind == "missing")
     near = did_you_mean(str(path[-1]), refusal.known) if refusal.unknown else ""
-    if refusal.unknown and not near and names_credential(str(path[-1])):
-        near = "; keys come from the environment, never from a file"
+    if refusal.unknown and names_credential(str(path[-1])) and (not near or f"'{_LIKE_A_KEY}'" in near):
+        near = "; keys come from the environment or a .env file, never from here"
     message = f"unknown key{near}" if refusal.unknown else without_secrets(_in_words(kind, refusal.entry))
     return [Fault(*place, key, message)]
 

@@ -6,52 +6,11 @@ import difflib
 import fnmatch
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-KINDS: dict[str, str] = {
-    word: kind
-    for kind, words in {
-        "embedding": "embed embedding embeddings",
-        "rerank": "rerank reranker reranking",
-        "moderation": "moderation guard guardian safeguard safety classification",
-        "image": "image images imagen imagine dall",
-        "video": "video videos sora veo",
-        "audio": "audio tts stt asr speech voice transcribe transcription translate whisper music lyria",
-        "realtime": "realtime live",
-        "ocr": "ocr",
-    }.items()
-    for word in _words(words)
-}
-"""Words that mark a model as something other than chat, and the kind they mark."""
-
-STAGES = _words("preview exp experimental beta alpha rc labs nightly canary")
-"""Words that mark a model as not yet generally available."""
-
-VARIANTS = _words(
-    "mini nano lite micro codex max spark chat fast highspeed thinking thought think reasoner research search agent"
-    " customtools omni vision vl robotics code coder math prover distill tuning tuned extended free batch exacto"
-    " high low cli paygo creative oss base zero air"
-)
-"""Words after the first that mark a special edition of a model."""
-
-LINES = _words("pro flash ultra plus")
-"""Words that mark an edition in some series and the series itself in others; the catalogue tells which."""
-
-MAKES = _words("turbo")
-"""Words that behind a version mark a later make of it rather than an edition beside it."""
-
-NEUTRAL = _words("instruct it hf gguf versatile instant default sol vscode")
-"""Words that say nothing about how much model one gets."""
-
-MOVING_VENDORS = frozenset({"", "openai", "anthropic"})
-"""Vendors whose undated id moves on to its newest snapshot; elsewhere behind a vendor's prefix the two are different models."""
+from bundle_loader.routing.id_words import MAKES, NEUTRAL, STAGES
 
 Date = tuple[int, int, int]
 Version = tuple[tuple[int, ...], str]
@@ -62,7 +21,7 @@ _ABSENT: Version = ((), "")
 _SIZE = re.compile(r"(?P<prefix>[a-z]?)(?:(?P<times>\d+)x)?(?P<number>\d+(?:\.\d+)?)(?P<unit>[bmt])")
 _CONTEXT = re.compile(r"\d+k")
 _EXPERTS = re.compile(r"\d+e")
-_STAGE = re.compile(r"([a-z]+?)\d*")
+_STAGE = re.compile(r"([a-z]+?)(\d+)")
 _VERSION = re.compile(r"(?P<prefix>[a-z]*)(?P<numbers>\d{1,2}(?:\.\d{1,3})*)(?P<suffix>[a-z]*)")
 _SHORT_NUMBER = re.compile(r"0|[1-9]\d?")
 _REVISION = re.compile(r"0\d{1,2}")
@@ -86,13 +45,15 @@ class ModelId:
     date: Date = NO_DATE
     """Year, month, day of the snapshot; 0 where not said."""
     revision: int = 0
-    """1 of `-001`."""
+    """1 of `-001` and of `-rc1`."""
     sizes: tuple[str, ...] = ()
     """Parameters and context lengths as written in the name: `70b`, `32k`."""
     size: float = 0.0
     """Billions of parameters, from the name or the tag; 0 when not said."""
     stages: frozenset[str] = frozenset()
     latest: bool = False
+    remade: bool = False
+    """A word directly behind the version says that it is a later make of it: `gpt-4-turbo`."""
     tag: str = ""
     """What stands behind the colon, without `latest`."""
     family: str = ""
@@ -103,9 +64,22 @@ class ModelId:
         return self.date != NO_DATE or self.revision > 0
 
     @property
+    def is_pointer(self) -> bool:
+        """True for an `x-latest` that names no version."""
+        return self.latest and not self.versions
+
+    @property
     def core(self) -> tuple[object, ...]:
         """Equal for an alias and its snapshots."""
         return (self.vendor, frozenset(self.words), self.versions, self.sizes, self.stages, self.tag)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the undated id moves on to this one: it is one of its snapshots, not a later model of the same name.
+
+        Behind a vendor's prefix only a whole date says so: `x/gpt-4o-2024-11-20`, but not `x/deepseek-r1-0528`.
+        """
+        return not self.vendor or not self.dated or (self.date[0] > 0 and self.date[2] > 0)
 
 
 @dataclass(slots=True)
@@ -123,6 +97,9 @@ class _Reading:
     latest: bool = False
     open_version: bool = False
     """The last token was a whole number which a next one continues: `4-5`."""
+    was_version: bool = False
+    """The last token was a version, or a part of one."""
+    remade: bool = False
 
 
 def plain(model_id: str) -> str:
@@ -182,6 +159,7 @@ def parse(model_id: str) -> ModelId:
         size=size,
         stages=frozenset(reading.stages),
         latest=reading.latest,
+        remade=reading.remade,
         tag="" if tag == "latest" else tag,
         family="-".join(reading.family) or name or text,
     )
@@ -210,18 +188,21 @@ def read_versions(ids: Iterable[ModelId]) -> dict[str, tuple[int, ...]]:
 
 
 def _run_together(majors: Iterable[int]) -> frozenset[int]:
-    """The numbers that are a major and a minor without the dot between them: far above every other, and begun by one of them."""
+    """The numbers that are a major and a minor without the dot between them: far above every other, and begun by one of them
+    or by the one before the first.
+    """
     whole: list[int] = []
     together: set[int] = set()
     for major in sorted(majors):
-        if major > 10 and major % 10 and major // 10 in whole and major > whole[-1] + 5:
+        if whole and major > 10 and major % 10 and whole[0] - 1 <= major // 10 <= whole[-1] and major > whole[-1] + 5:
             together.add(major)
         else:
             whole.append(major)
     return frozenset(together)
 
 
-def _flat(versions: Sequence[Version]) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _flat(versions: tuple[Version, ...]) -> tuple[int, ...]:
     flat: list[int] = []
     for numbers, suffix in (*versions, _ABSENT, _ABSENT)[:2]:
         flat += (*numbers, 0, 0, 0, 0)[:4]
@@ -234,7 +215,7 @@ def same_model(first: str, second: str) -> bool:
     one, other = parse(first), parse(second)
     if one.text == other.text:
         return True
-    if one.core != other.core or one.vendor not in MOVING_VENDORS:
+    if one.core != other.core or not (one.follows and other.follows):
         return False
     if (one.latest or other.latest) and not one.versions:
         return False
@@ -247,7 +228,7 @@ def stands_for(alias: ModelId, other: ModelId) -> bool:
         return False
     if alias.latest:
         return not alias.versions or (alias.versions, alias.sizes) == (other.versions, other.sizes)
-    return other.dated and alias.core == other.core and alias.vendor in MOVING_VENDORS
+    return other.dated and other.follows and alias.core == other.core
 
 
 def nearest_ids(model_id: str, ids: Iterable[str], count: int = 3) -> list[str]:
@@ -272,6 +253,8 @@ def _read_date(reading: _Reading, tokens: list[str], at: int) -> int:
     """Take a date that begins at this token; the number of tokens taken."""
     first, second, third = [*tokens[at : at + 3], "", ""][:3]
     date, taken = NO_DATE, 0
+    if not first[0].isdecimal():
+        return 0
     if _is_year(first) and _is_month(second):
         date, taken = (int(first), int(second), int(third)) if _is_day(third) else (int(first), int(second), 0), 2
         taken += date[2] > 0
@@ -316,12 +299,15 @@ def _is_day(token: str) -> bool:
 def _read_token(reading: _Reading, token: str) -> int:
     """Take one token that is no date; always 1."""
     was_open, reading.open_version = reading.open_version, False
+    was_version, reading.was_version = reading.was_version, False
+    if token.isalpha() and token.isascii():
+        _read_word(reading, token, was_version)
+        return 1
     stage = _STAGE.fullmatch(token)
     size = _SIZE.fullmatch(token)
-    if token == "latest":
-        reading.latest = True
-    elif stage and stage[1] in STAGES:
-        reading.stages.add(token)
+    if stage and stage[1] in STAGES:
+        reading.stages.add(stage[1])
+        reading.revision = int(stage[2])
     elif _REVISION.fullmatch(token):
         reading.revision = int(token)
     elif size:
@@ -335,14 +321,24 @@ def _read_token(reading: _Reading, token: str) -> int:
     elif was_open and _SHORT_NUMBER.fullmatch(token):
         numbers, _ = reading.versions[-1]
         reading.versions[-1] = ((*numbers, int(token)), "")
-        reading.open_version = True
+        reading.open_version = reading.was_version = True
     elif version := _VERSION.fullmatch(token):
         _read_version(reading, version, token)
     else:
+        _read_word(reading, token, was_version)
+    return 1
+
+
+def _read_word(reading: _Reading, token: str, was_version: bool) -> None:
+    if token == "latest":
+        reading.latest = True
+    elif token in STAGES:
+        reading.stages.add(token)
+    else:
+        reading.remade = reading.remade or (was_version and token in MAKES)
         reading.words.append(token)
         if token not in NEUTRAL:
             reading.family.append(token)
-    return 1
 
 
 def _read_version(reading: _Reading, match: re.Match[str], token: str) -> None:
@@ -359,6 +355,7 @@ def _read_version(reading: _Reading, match: re.Match[str], token: str) -> None:
         reading.family.append(token)
     reading.versions.append((tuple(int(number) for number in numbers.split(".")), suffix))
     reading.open_version = not suffix and "." not in numbers
+    reading.was_version = True
 
 
 def _trimmed(version: Version) -> Version:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.model_ids import ModelId, matches, parse, read_versions
-from bundle_loader.routing.model_names import newest_models
+from bundle_loader.routing.model_names import DEFAULT, ModelList, OrderPolicy
 
 _CLASS = r"\[[\d-]*\d[\d-]*\]"
 _DIGITS = re.compile(_CLASS)
@@ -28,7 +28,7 @@ class NewerSibling:
     """A pattern that takes it in."""
 
 
-def newer_sibling(pattern: str, catalogue: Catalogue) -> NewerSibling | None:
+def newer_sibling(pattern: str, catalogue: Catalogue, policy: OrderPolicy = DEFAULT) -> NewerSibling | None:
     """The newest model of the series that `pattern` stops short of; None where it matches nothing or names no class.
 
     Of the same series is what has the same vendor, words, sizes and tag; so a mini is none of the plain model's. A dated
@@ -36,14 +36,15 @@ def newer_sibling(pattern: str, catalogue: Catalogue) -> NewerSibling | None:
     """
     if not _DIGITS.search(pattern):
         return None
-    chosen = newest_models(pattern, catalogue.models, provider=catalogue.provider)
+    listed = ModelList(catalogue.models)
+    chosen = listed.newest(pattern, policy)
     if not chosen:
         return None
     versions = read_versions(parse(model.id) for model in catalogue.models)
     best = parse(chosen[0].id)
     found: NewerSibling | None = None
     for wider in _wider(pattern):
-        for model in newest_models(wider, catalogue.models, provider=catalogue.provider):
+        for model in listed.newest(wider, policy):
             other = parse(model.id)
             if matches(pattern, model.id) or not _same_series(best, other) or versions[other.text] <= versions[best.text]:
                 continue
