@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,12 @@ from bundle_loader.providers import compatible_models, table
 from bundle_loader.providers.compatible import CompatibleProvider
 from bundle_loader.providers.config import NEUTRAL, translate
 from bundle_loader.providers.table import ProviderRow
+from bundle_loader.routing.catalogue import ModelInfo
 
 NATIVE = ["anthropic", "openai", "google", "ollama", "github-copilot"]
 SHARED = ["openrouter", "groq", "mistral", "huggingface", "deepseek", "moonshot", "xai", "vllm", "llama.cpp", "lmstudio"]
-IDS = [*NATIVE, *SHARED]
+CLOUDS = ["azure-openai", "bedrock", "vertex"]
+IDS = [*NATIVE, *SHARED, *CLOUDS]
 
 
 def row(name: str) -> ProviderRow:
@@ -32,10 +34,11 @@ def test_every_provider_has_a_row() -> None:
         "openai": "openai",
         "google": "google",
         "ollama": "ollama",
-        "github-copilot": "none",
+        "github-copilot": "copilot",
     }
     assert {row(id).adapter for id in SHARED} == {"compatible"}
-    assert row("github-copilot").why_none
+    assert [row(id).adapter for id in CLOUDS] == CLOUDS
+    assert {row.id for row in table.rows().values() if row.instances_only} == set(CLOUDS)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_keys_are_looked_for_in_order() -> None:
     assert row("google").key_variables == ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     for found in table.rows().values():
         assert found.key_variables
-        assert found.key_required == (found.id not in ("ollama", "github-copilot", "vllm", "llama.cpp", "lmstudio"))
+        assert found.key_required == (found.id not in ("ollama", "vllm", "llama.cpp", "lmstudio"))
 
 
 def test_addresses() -> None:
@@ -76,7 +79,7 @@ def test_addresses() -> None:
         "ollama": "OLLAMA_HOST",
     }
     for found in table.rows().values():
-        if found.adapter == "none":
+        if found.adapter == "copilot" or found.instances_only:
             continue
         assert found.base_url is not None
         assert found.base_url.startswith("http://127.0.0.1:" if found.local else "https://")
@@ -85,7 +88,6 @@ def test_addresses() -> None:
         assert found.base_url_variable == expected
 
 
-@pytest.mark.requirement("TSK-32", "TSK-33", "TSK-34", "TSK-35", "TSK-36")
 def test_free_tiers_have_the_lower_end_of_their_limits() -> None:
     limits = {id: row(id).requests_per_minute for id in IDS if row(id).requests_per_minute is not None}
     assert limits == {"google": 60, "groq": 30, "huggingface": 30, "mistral": 20, "openrouter": 10}
@@ -100,6 +102,15 @@ def test_prices_are_named_as_the_price_list_names_them() -> None:
     known = {provider.id for provider in providers}
     assert {row(id).prices for id in IDS} - {None} <= known
     assert row("xai").prices == "x-ai"
+
+
+def test_what_the_table_fills_is_what_a_list_can_say_and_is_filled_where_it_is_written() -> None:
+    known = {field.name for field in fields(ModelInfo)}
+    for found in table.rows().values():
+        assert not found.models or found.adapter == "compatible", found.id
+        for pattern, told in found.models.items():
+            assert pattern == pattern.lower()
+            assert set(told) <= known - {"id", "extra", "created", "aliases"}, (found.id, pattern)
 
 
 def test_rows_cannot_be_changed() -> None:
@@ -304,7 +315,7 @@ def test_prices_are_dollars_for_one_token() -> None:
         "cache_read": "0",
     }
     cents = {"id": "a", "prompt_text_token_price": 30000, "completion_text_token_price": 150000}
-    assert compatible_models.info(cents).prices == {"input": "0.0000030000", "output": "0.0000150000"}
+    assert compatible_models.info(cents).prices == {"input": "0.000003", "output": "0.000015"}
     varying = {"id": "a", "pricing": {"prompt": "-1", "completion": "x"}}
     assert compatible_models.info(varying).prices == {}
 
@@ -317,7 +328,7 @@ def test_what_is_no_list_is_refused(body: Any) -> None:
 
 def test_every_compatible_row_makes_a_provider() -> None:
     for found in table.rows().values():
-        if found.adapter == "compatible":
+        if found.adapter == "compatible" and not found.instances_only:
             provider = CompatibleProvider(found, api_key="key-that-is-secret")
             assert (provider.id, provider.local) == (found.id, found.local)
             assert "secret" not in repr(provider)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-Adapter = Literal["anthropic", "openai", "google", "ollama", "compatible", "none"]
+Adapter = Literal["anthropic", "openai", "google", "ollama", "copilot", "compatible", "azure-openai", "bedrock", "vertex", "none"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
@@ -66,6 +66,18 @@ class ProviderRow:
     """The field of `usage` in which the vendor says what it charges."""
     cost_unit: Decimal = Decimal(1)
     """What one of `cost_field` is, in US dollars."""
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NOTHING)
+    """Pattern of ids -> fields of `ModelInfo` that the vendor's list leaves out; what the list says always wins."""
+    instances_only: bool = False
+    """It is used only under `providers:`, since it has no address of its own."""
+    needs: tuple[str, ...] = ()
+    """The settings that an instance cannot do without."""
+    api_version: str | None = None
+    """The version of the API that is asked for."""
+    not_keys: tuple[str, ...] = ()
+    """Variables that others take for credentials of this provider, and that are not supported here."""
+    messages_models: tuple[str, ...] = ()
+    """The ids that are spoken to in Anthropic's protocol (patterns); the rest in OpenAI's."""
     why_none: str | None = None
     """Why `adapter` is none, in words."""
 
@@ -92,6 +104,12 @@ def canonical(name: str) -> str:
 def row(name: str) -> ProviderRow | None:
     """The row of an id or alias, in any case, or None."""
     return rows().get(canonical(name))
+
+
+@cache
+def key_variables() -> frozenset[str]:
+    """Every variable in which a provider of the table looks for its key."""
+    return frozenset(name for row in rows().values() for name in row.key_variables)
 
 
 def _row(id: str, fields: Mapping[str, Any]) -> ProviderRow:

@@ -55,9 +55,7 @@ def find_settings(environment: Mapping[str, str] | None = None, here: Path | Non
         return ()
     reader = Reader(folder)
     user = _read(there["user"], "user", reader) if "user" in there else None
-    # a name that is no whole path here (another user's `~name`, another system's `C:`) would be trusted wherever one stands
-    whole = [path for name in _trusted(user) if os.path.isabs(path := os.path.expanduser(name))]
-    trusted = {real(path) for path in whole}
+    trusted = _trusted(user)
     found = [_read(there["organisation"], "organisation", reader)] if "organisation" in there else []
     if "project" in there:
         root = there["project"].parent.parent
@@ -68,6 +66,13 @@ def find_settings(environment: Mapping[str, str] | None = None, here: Path | Non
     return (*found, user) if user is not None else tuple(found)
 
 
+def trusts(environment: Mapping[str, str], folder: Path) -> bool:
+    """Whether the user's own settings trust a project's folder; `folder` is resolved."""
+    path = Path(settings_paths(environment, folder)["user"])
+    user = _read(path, "user", Reader(folder)) if os.path.lexists(path) else None
+    return folder in _trusted(user)
+
+
 def _outside(shown: str) -> SettingsFile:
     """Project settings behind a link are not the project's: a stranger's link would read any file of the user's."""
     document = Document(shown, "", 1)
@@ -76,9 +81,12 @@ def _outside(shown: str) -> SettingsFile:
     return read_settings(document, "project", trusted=False)
 
 
-def _trusted(user: SettingsFile | None) -> list[str]:
+def _trusted(user: SettingsFile | None) -> frozenset[Path]:
+    """The folders that a user's settings trust."""
     trust = user.written.trust if user is not None else None
-    return list(trust.folders or ()) if trust is not None else []
+    named = (trust.folders or ()) if trust is not None else ()
+    # a name that is no whole path here (another user's `~name`, another system's `C:`) would be trusted wherever one stands
+    return frozenset(real(path) for name in named if os.path.isabs(path := os.path.expanduser(name)))
 
 
 def _read(path: Path, origin: Origin, reader: Reader, *, trusted: bool = True) -> SettingsFile:
