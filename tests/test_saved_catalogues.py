@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import pytest
 
 from bundle_loader import CatalogueChanged, Host, PatternMoved, SimulatedProvider, SyncHost
 from bundle_loader.providers.catalogues import KEEP, STALE
-from bundle_loader.providers.saved import Endpoint, SavedCatalogues, endpoint
+from bundle_loader.providers.endpoint import Endpoint, endpoint
+from bundle_loader.providers.openai import OpenAIProvider
+from bundle_loader.providers.saved import MOST_KEPT, Kept, SavedCatalogues
 from bundle_loader.routing.age import ago
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 from tests.support.command import command
@@ -86,6 +90,12 @@ class Plain:
         return
 
 
+def saved_file(folder: Path, provider: str) -> Path:
+    """The one file that there is of a provider's lists."""
+    [path] = folder.glob(f"{provider}~*.json")
+    return path
+
+
 def hosted(folder: Path, provider: Plain, clock: Clock, **more: Any) -> Host:
     return Host(
         worker(folder, f"{provider.id}/m-*"),
@@ -119,10 +129,10 @@ def test_a_list_comes_back_whole(tmp_path: Path) -> None:
     assert (kept.catalogue, kept.note) == (LIST, None)
     assert kept.catalogue is not None
     assert kept.catalogue.models[0].extra == LIST.models[0].extra
-    assert [path.name for path in saved.folder.iterdir()] == ["anthropic.json"]
-    told = json.loads(saved.path("anthropic").read_text())
+    assert list(saved.folder.iterdir()) == [saved.path("anthropic", HERE)]
+    told = json.loads(saved.path("anthropic", HERE).read_text())
     assert (told["format"], told["provider"], told["kind"], told["fetched"]) == (
-        1,
+        2,
         "anthropic",
         "anthropic",
         "2023-11-14T22:13:20Z",
@@ -139,8 +149,8 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
     "binary": (lambda _: bytes(range(256)), "the file is damaged"),
     "no mapping": (lambda _: b"[1]", "the file is damaged"),
     "deep": (lambda _: b"[" * 100_000, "the file is damaged"),
-    "another format": (_changed(format=2, models="else"), "format 2 is not known"),
-    "format as text": (_changed(format="1"), "the file is damaged"),
+    "another format": (_changed(format=3, models="else"), "format 3 is not known"),
+    "format as text": (_changed(format="2"), "the file is damaged"),
     "unknown key": (_changed(more=1), "the file is damaged"),
     "another provider": (_changed(provider="openai"), "the file is damaged"),
     "a model without an id": (_changed(models=[{"window": 5}]), "the file is damaged"),
@@ -159,7 +169,7 @@ def test_a_file_that_is_damaged_is_ignored_with_a_note_and_replaced(tmp_path: Pa
     damage, why = DAMAGE[name]
     saved = SavedCatalogues(tmp_path)
     saved.write(LIST, HERE)
-    path = saved.path("anthropic")
+    path = saved.path("anthropic", HERE)
     path.write_bytes(damage(json.loads(path.read_text())))
     kept = saved.read("anthropic", HERE, START + 1)
     assert (kept.catalogue, kept.note) == (None, f"its saved list is not used: {why}")
@@ -169,9 +179,9 @@ def test_a_file_that_is_damaged_is_ignored_with_a_note_and_replaced(tmp_path: Pa
 
 def test_what_is_no_plain_file_is_ignored_without_waiting(tmp_path: Path) -> None:
     saved = SavedCatalogues(tmp_path)
-    os.mkfifo(saved.path("pipe"))
-    saved.path("folder").mkdir()
-    saved.path("loop").symlink_to(saved.path("loop"))
+    os.mkfifo(saved.path("pipe", HERE))
+    saved.path("folder", HERE).mkdir()
+    saved.path("loop", HERE).symlink_to(saved.path("loop", HERE))
     for name in ("pipe", "folder", "loop"):
         kept = saved.read(name, HERE, START)
         assert kept.catalogue is None
@@ -206,11 +216,11 @@ def test_every_id_has_a_file_of_its_own_inside_the_folder(tmp_path: Path) -> Non
     folder = tmp_path / "deep" / "lists"
     saved = SavedCatalogues(folder)
     for id in HOSTILE:
-        assert saved.path(id).parent == folder
+        assert saved.path(id, HERE).parent == folder
         reason = saved.write(Catalogue(id, (ModelInfo("m"),), START), HERE)
         assert (reason is None) == (saved.read(id, HERE, START).catalogue is not None)
         assert (reason is None) == ("\ud800" not in id), id
-    assert len({saved.path(id) for id in HOSTILE}) == len(HOSTILE)
+    assert len({saved.path(id, HERE) for id in HOSTILE}) == len(HOSTILE)
     assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {folder}
 
 
@@ -225,7 +235,48 @@ def test_another_address_or_kind_is_another_list(tmp_path: Path) -> None:
         assert saved.read("anthropic", other, START) == saved.read("none", other, START)
     assert endpoint("anthropic", "https://user:sk-secret@api.example/?key=sk-secret") == HERE
     assert endpoint("a", "https://api.example/v1") != endpoint("a", "https://api.example/v2")
-    assert "api.example" not in saved.path("anthropic").read_text()
+    assert "api.example" not in saved.path("anthropic", HERE).read_text()
+
+
+def test_each_key_of_an_endpoint_has_a_list_of_its_own(tmp_path: Path) -> None:
+    saved = SavedCatalogues(tmp_path)
+    keys = ("sk-one-0123456789abcdef", "sk-two-0123456789abcdef", None)
+    at = {key: endpoint("anthropic", "https://api.example", key) for key in keys}
+    assert len({one.credential for one in at.values()}) == 3
+    for number, key in enumerate(keys):
+        assert saved.write(replace(LIST, models=(ModelInfo(f"of-{number}"),), learnt=START + number), at[key]) is None
+    for number, key in enumerate(keys):
+        kept = saved.read("anthropic", at[key], START + 9).catalogue
+        assert kept is not None
+        assert [model.id for model in kept.models] == [f"of-{number}"]
+    assert saved.read("anthropic", endpoint("anthropic", "https://api.example", "sk-three"), START + 9) == Kept()
+    newest = saved.newest("anthropic", HERE, START + 9).catalogue
+    assert newest is not None
+    assert [model.id for model in newest.models] == ["of-2"], "whichever key it was fetched with"
+    assert saved.newest("anthropic", endpoint("anthropic", "https://elsewhere.example"), START + 9) == Kept()
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, "the user's alone"
+        for key in keys[:2]:
+            assert key is not None
+            plain = {hashlib.new(name, key.encode()).hexdigest()[:16] for name in ("sha256", "sha1", "md5", "blake2b")}
+            assert not any(word in path.read_text() + path.name for word in (key, *plain)), "nor any plain hash of it"
+    elsewhere = endpoint("anthropic", "https://elsewhere.example", keys[0]).credential
+    assert elsewhere != at[keys[0]].credential, "marks of one key at two places cannot be compared"
+
+
+def test_lists_of_keys_that_are_no_longer_used_go(tmp_path: Path) -> None:
+    saved = SavedCatalogues(tmp_path)
+    (tmp_path / "anthropic.json").write_text('{"format": 1}')
+    other = endpoint("openai", None, "k")
+    saved.write(replace(LIST, provider="anthropic-eu"), other)
+    for number in range(MOST_KEPT + 3):
+        at = endpoint("anthropic", None, f"sk-{number}")
+        assert saved.write(LIST, at) is None
+        os.utime(saved.path("anthropic", at), (number + 1.0, number + 1.0))
+    assert saved.write(LIST, endpoint("anthropic", None, "sk-last")) is None
+    left = {path.name for path in tmp_path.iterdir()} - {saved.path("anthropic-eu", other).name}
+    newest = [f"sk-{number}" for number in range(4, MOST_KEPT + 3)] + ["sk-last"]
+    assert left == {saved.path("anthropic", endpoint("anthropic", None, key)).name for key in newest}
 
 
 def test_what_is_simulated_is_not_saved(tmp_path: Path) -> None:
@@ -237,7 +288,8 @@ def test_what_is_simulated_is_not_saved(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from bundle_loader.providers.saved import SavedCatalogues, endpoint
+from bundle_loader.providers.endpoint import endpoint
+from bundle_loader.providers.saved import SavedCatalogues
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 saved, mark, times = SavedCatalogues(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
@@ -278,7 +330,7 @@ def test_two_processes_that_write_at_once_never_leave_a_torn_file(tmp_path: Path
     assert [process.returncode for process in processes] == [0, 0]
     assert read > 10
     assert whole(saved)
-    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
+    assert list(tmp_path.iterdir()) == [saved.path("p", endpoint("k", None))]
 
 
 def test_a_process_killed_while_it_writes_leaves_a_whole_list(tmp_path: Path) -> None:
@@ -293,11 +345,13 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_list(tmp_path: Path) ->
         assert whole(saved)
     for left in tmp_path.glob(".*.tmp"):
         os.utime(left, (1.0, 1.0))
-    (tmp_path / ".p.json.older.tmp").write_text("{")
-    os.utime(tmp_path / ".p.json.older.tmp", (1.0, 1.0))
-    (tmp_path / ".p.json.young.tmp").write_text("{")
+    file = saved.path("p", endpoint("k", None))
+    older, young = (tmp_path / f".{file.name}.{name}.tmp" for name in ("older", "young"))
+    older.write_text("{")
+    os.utime(older, (1.0, 1.0))
+    young.write_text("{")
     assert saved.write(Catalogue("p", (), 1.0), endpoint("k", None)) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".p.json.young.tmp", "p.json"]
+    assert set(tmp_path.iterdir()) == {young, file}
 
 
 # --- hosts
@@ -375,7 +429,6 @@ async def test_with_no_staleness_every_renewal_is_waited_for(tmp_path: Path) -> 
         assert await chosen(host) == "m-2"
 
 
-@pytest.mark.requirement("AGT-21")
 async def test_a_model_that_appears_is_chosen_by_the_next_delegation_without_reload(tmp_path: Path) -> None:
     clock = Clock()
     provider = SimulatedProvider("p", models=["m-1"])
@@ -396,7 +449,7 @@ async def test_closing_stops_a_renewal_and_loses_no_list_that_came(tmp_path: Pat
     clock = Clock()
     async with hosted(tmp_path, Plain("p", "m-1"), clock) as host:
         await host.offers()
-    assert (tmp_path / "lists" / "p.json").exists(), "saved though the host was closed at once"
+    assert saved_file(tmp_path / "lists", "p").exists(), "saved though the host was closed at once"
     clock.now += KEEP
     slow = Plain("p", "m-2")
     slow.let_go.clear()
@@ -419,9 +472,10 @@ async def test_another_address_is_asked(tmp_path: Path) -> None:
 
 async def test_what_is_damaged_is_told_once_and_replaced(tmp_path: Path) -> None:
     clock = Clock()
-    (tmp_path / "lists").mkdir()
-    (tmp_path / "lists" / "p.json").write_text("{")
     provider = Plain("p", "m-1")
+    async with hosted(tmp_path, provider, clock) as host:
+        await host.offers()
+    saved_file(tmp_path / "lists", "p").write_text("{")
     async with hosted(tmp_path, provider, clock) as host:
         assert (await host.route("worker")).notes == ("p: its saved list is not used: the file is damaged",)
         await host.refresh()
@@ -467,7 +521,9 @@ async def test_events_say_what_came_and_went_and_which_pattern_moved(tmp_path: P
     clock.now += STALE
     async with hosted(tmp_path, Plain("p", "m-4"), clock, listener=heard.append) as host:
         await host.offers()
-    assert heard == [CatalogueChanged("p", ("m-4",), ("m-1", "m-3", "x"))], "also against what was saved"
+    assert heard == [CatalogueChanged("p", ("m-4",), ("m-1", "m-3", "x")), PatternMoved("p", "m-*", "m-3", "m-4")], (
+        "also against what an earlier process saved, and for patterns that this one was not asked for"
+    )
 
 
 async def test_a_listener_that_fails_takes_nothing_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -507,16 +563,17 @@ async def test_the_providers_of_the_environment_are_saved_in_the_users_folder(ve
     environment = {**world.environment(base), "BUNDLE_LOADER_HOME": str(tmp_path / "home")}
     bundle = worker(tmp_path, "anthropic/claude-haiku-*", "openai/gpt-4o", "google/gemini-2.5-pro", "ollama/qwen3*")
     first = second = None
-    async with Host(bundle, environment=environment) as host:
+    clock = Clock()
+    async with Host(bundle, environment=environment, clock=clock) as host:
         first = await host.route("worker")
     asked = len(world.requests)
     folder = tmp_path / "home" / "catalogues"
-    assert sorted(path.stem for path in folder.iterdir()) == ["anthropic", "google", "ollama", "openai"]
+    assert sorted(path.stem.partition("~")[0] for path in folder.iterdir()) == ["anthropic", "google", "ollama", "openai"]
     for path in folder.iterdir():
         assert "test-key" not in path.read_text()
     for name in ("anthropic", "openai", "google", "ollama"):
         world.vendor(name).fault = Fault.list(Fault.status(503))
-    async with Host(bundle, environment=environment) as host:
+    async with Host(bundle, environment=environment, clock=clock) as host:
         second = await host.route("worker")
         assert (await host.delegate("worker", "Work.")).model == "claude-haiku-4-5-20251001"
     assert [(one.candidates, one.notes) for one in (first, second)] == [(first.candidates, ())] * 2
@@ -524,6 +581,23 @@ async def test_the_providers_of_the_environment_are_saved_in_the_users_folder(ve
     without = {name: value for name, value in environment.items() if name != "OPENAI_API_KEY"}
     async with Host(bundle, environment=without) as host:
         assert (await host.offers(["openai"])).by_id["openai"].catalogue is None, "a saved list needs no key, its use does"
+
+
+async def test_a_list_that_one_key_fetched_does_not_serve_another(vendors: Served, tmp_path: Path) -> None:
+    world, base = vendors
+    bundle = worker(tmp_path, "openai/gpt-*", "openrouter/*")
+    clock = Clock()
+    one = {**world.environment(base), "BUNDLE_LOADER_HOME": str(tmp_path / "home")}
+    other = {**one, "OPENAI_API_KEY": "another-key"}
+    for environment, asked in ((one, 1), (other, 2), (one, 2), (other, 2)):
+        async with Host(bundle, environment=environment, clock=clock) as host:
+            assert (await host.offers(["openai"])).by_id["openai"].catalogue is not None
+        assert len(world.lists("openai")) == asked
+    passed_in = OpenAIProvider(api_key="another-key", base_url=other["OPENAI_BASE_URL"])
+    lists = tmp_path / "home" / "catalogues"
+    async with Host(bundle, providers={"openai": passed_in}, catalogues=lists, ledger=tmp_path / "l.db", clock=clock) as host:
+        assert (await host.offers()).by_id["openai"].catalogue is not None
+    assert len(world.lists("openai")) == 2, "a provider that is passed in is known by the same address and key"
 
 
 # --- commands
@@ -544,7 +618,7 @@ def lists_folder(folder: Path) -> Path:
 
 def age(folder: Path, provider: str, seconds: float) -> None:
     """Make a saved list older."""
-    path = lists_folder(folder) / f"{provider}.json"
+    path = saved_file(lists_folder(folder), provider)
     told = json.loads(path.read_text())
     moment = datetime.fromisoformat(told["fetched"]).timestamp() - seconds
     path.write_text(json.dumps({**told, "fetched": datetime.fromtimestamp(moment, UTC).isoformat()}))
@@ -579,7 +653,7 @@ def test_check_uses_what_refresh_saved_and_says_how_old_it_is(tmp_path: Path) ->
     [listing] = [listing for listing in told if listing["provider"] == "anthropic"]
     assert (listing["source"], listing["age_seconds"] // 3600, listing["asked"], listing["reason"]) == ("saved", 3, False, None)
     assert datetime.fromisoformat(listing["as_of"]).tzinfo is not None
-    (lists_folder(tmp_path) / "anthropic.json").write_text("{")
+    saved_file(lists_folder(tmp_path), "anthropic").write_text("{")
     damaged = run(tmp_path, "check", environment=environment)
     assert "; its saved list is not used: the file is damaged\n" in damaged.out
 

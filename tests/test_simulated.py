@@ -175,11 +175,11 @@ print(sum(name.endswith("snapshot.json") for name in read))
 def test_models_can_be_values_mappings_or_ids() -> None:
     value = ModelInfo("a", window=10)
     provider = SimulatedProvider(
-        "mine", models=[value, {"id": "b", "created": 0, "capabilities": ["tools"], "aliases": ["b-latest"]}, "c"]
+        "mine", models=[value, {"id": "b", "created": 86400, "capabilities": ["tools"], "aliases": ["b-latest"]}, "c"]
     )
     assert provider.models == (
         value,
-        ModelInfo("b", created=datetime(1970, 1, 1, tzinfo=UTC), capabilities=frozenset({"tools"}), aliases=("b-latest",)),
+        ModelInfo("b", created=datetime(1970, 1, 2, tzinfo=UTC), capabilities=frozenset({"tools"}), aliases=("b-latest",)),
         ModelInfo("c"),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bundle_loader.declared.agent import WrittenAgent
+from bundle_loader.declared.models_lock import WrittenLock
 from bundle_loader.declared.recipe_written import ON_ERROR, WrittenRecipe
 from bundle_loader.declared.settings import WrittenSettings
 from bundle_loader.declared.tables import WrittenBundle
@@ -53,6 +54,14 @@ def recipe_schema() -> dict[str, Any]:
     words = {"enum": [*ON_ERROR, None]}
     step["on_error"] = {"anyOf": [words, {"type": "string", "pattern": r"^\s*goto\s*:\s*\S"}, goto]}
     return schema
+
+
+def models_lock_schema() -> dict[str, Any]:
+    """The schema of `models.lock`."""
+    made = _as_editors_read(WrittenLock.model_json_schema())
+    made["properties"]["format"] = {"enum": [1, "1"]}
+    described = "A lock file of bundle_loader: which models patterns are held to"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "description": described}
 
 
 def _schema(model: Any, description: str) -> dict[str, Any]:
@@ -152,5 +161,6 @@ SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "bundle": bundle_schema,
     "settings": settings_schema,
     "recipe": recipe_schema,
+    "models-lock": models_lock_schema,
 }
 """What is written in a file of its own -> the schema of that file."""

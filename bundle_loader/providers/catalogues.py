@@ -10,9 +10,10 @@ from typing import Any, Final, TypeAlias
 
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.providers.base import Provider
+from bundle_loader.providers.endpoint import Endpoint
 from bundle_loader.providers.faults import broken, foreign, too_slow
 from bundle_loader.providers.live import Missing, Mounted
-from bundle_loader.providers.saved import Endpoint, SavedCatalogues
+from bundle_loader.providers.saved import SavedCatalogues
 from bundle_loader.routing.age import ago
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 from bundle_loader.routing.model_names import model_info
@@ -23,7 +24,7 @@ logger = logging.getLogger("bundle_loader")
 KEEP: Final = 15 * 60.0
 """Seconds for which a list is taken as current."""
 KEEP_LOCAL: Final = 10.0
-"""The same for a provider of this machine or its network: its list changes whenever a model is pulled, and asking costs little."""
+"""The same for a local provider: its list changes whenever a model is pulled, and asking costs little."""
 STALE: Final = 24 * 3600.0
 """Seconds up to which an older list serves while it is renewed, without waiting."""
 KEEP_FAILURE: Final = 30.0
@@ -125,7 +126,7 @@ class Catalogues:
         ids = list(self._mounted) if wanted is None else self._ids(wanted)
         unread = [id for id in ids if id in self._unread]
         if unread:
-            await asyncio.gather(*(_once(self._reading, id, self._read, "read-models") for id in unread))
+            await _all_of([_once(self._reading, id, self._read, "read-models") for id in unread])
         now = self._clock()
         waited, briefly = [], []
         for id in ids:
@@ -142,7 +143,7 @@ class Catalogues:
             # both kinds are under way: the longer wait takes in the shorter
             await asyncio.wait(briefly, timeout=BRIEFLY)
         if waited:
-            await asyncio.gather(*waited)
+            await _all_of(waited)
         for id in ids if briefly else ():
             if id in self._asking:
                 self._mark_renewed(id, now)
@@ -314,13 +315,20 @@ class Catalogues:
 _Work: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
 
 
-def _once(running: dict[str, asyncio.Task[None]], id: str, work: _Work, what: str) -> asyncio.Future[None]:
-    """Single flight: whoever comes while the work is under way waits for that one, and may leave without ending it."""
+def _once(running: dict[str, asyncio.Task[None]], id: str, work: _Work, what: str) -> asyncio.Task[None]:
+    """Single flight: whoever comes while the work is under way has that one."""
     task = running.get(id)
     if task is None:
         task = running[id] = asyncio.create_task(work(id), name=f"{what} {id}")
         task.add_done_callback(lambda _: running.pop(id, None))
-    return asyncio.shield(task)
+    return task
+
+
+async def _all_of(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the work of others; whoever stops waiting does not end it."""
+    done, _ = await asyncio.wait(tasks)
+    for task in done:
+        task.result()
 
 
 def _cleaned(id: str, listed: Iterable[Any]) -> tuple[ModelInfo, ...]:

@@ -1,4 +1,4 @@
-"""Catalogues on disk: one file per provider, so that a cold start needs no network. Never an error, never torn."""
+"""Catalogues on disk, one file per provider, address and key: a cold start needs no network. Never an error, never torn."""
 
 from __future__ import annotations
 
@@ -17,32 +17,18 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from bundle_loader.providers.table import shown
+from bundle_loader.providers.endpoint import Endpoint, short_hash
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MOST_BYTES: Final = 32 * 1024 * 1024
 """A larger file is not read."""
 LONGEST_NAME: Final = 120
 """Characters of a file name; the name of a longer id ends in its hash."""
+MOST_KEPT: Final = 8
+"""Lists of one provider, for as many addresses and keys; the oldest beyond them go."""
 LEFT_BEHIND: Final = 3600.0
 """Seconds after which the unfinished file of a process that was killed is taken away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Whose list a saved one is: it serves only where both agree. Nothing of a key is in it."""
-
-    kind: str
-    """The adapter's row in the table, or a host's own class."""
-    fingerprint: str
-    """A hash of the address without its user, password and query."""
-
-
-def endpoint(kind: str, address: str | None) -> Endpoint:
-    """The endpoint of a provider of that kind at that address."""
-    plain = shown(address).rstrip("/") if address else ""
-    return Endpoint(kind, hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()[:16])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +49,7 @@ class _Written(BaseModel):
     provider: str
     kind: str
     endpoint: str
+    credential: str
     fetched: datetime
     models: tuple[ModelInfo, ...]
 
@@ -81,37 +68,28 @@ class SavedCatalogues:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, provider: str) -> Path:
-        """The file of a provider: always directly in the folder, whatever characters the id has."""
-        name = quote(provider, safe="", errors="surrogatepass")
-        if len(name) > LONGEST_NAME:
-            name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-        return self.folder / f"{name}.json"
+    def path(self, provider: str, at: Endpoint) -> Path:
+        """The file of a provider's list: always directly in the folder, whatever characters the id has."""
+        return self.folder / f"{_name(provider)}~{short_hash(at.kind, at.fingerprint, at.credential)}.json"
 
     def read(self, provider: str, at: Endpoint, now: float) -> Kept:
-        """The saved list of a provider at that endpoint; `now` is seconds since the epoch. Raises nothing."""
-        try:
-            data = _content(self.path(provider))
-            if data is None:
-                return Kept()
-            found = _Format.model_validate_json(data).format
-            if found != FORMAT:
-                return Kept(note=f"its saved list is not used: format {found} is not known")
-            written = _Written.model_validate_json(data)
-            learnt = written.fetched.timestamp() if written.fetched.tzinfo else None
-        except ValidationError:
-            return Kept(note="its saved list is not used: the file is damaged")
-        except (OSError, ValueError, OverflowError) as error:
-            return Kept(note=f"its saved list is not used: {_why(error)}")
-        if learnt is None or any(model.created is not None and model.created.tzinfo is None for model in written.models):
-            return Kept(note="its saved list is not used: it has a time without a zone")
-        if written.provider != provider or not all(model.id for model in written.models):
-            return Kept(note="its saved list is not used: the file is damaged")
-        if (written.kind, written.endpoint) != (at.kind, at.fingerprint):
-            return Kept()
-        if learnt > now:
-            return Kept(note="its saved list is not used: it is dated in the future")
-        return Kept(Catalogue(provider, written.models, learnt, source="saved"))
+        """The saved list of a provider at that endpoint with that key; `now` is seconds since the epoch. Raises nothing."""
+        return _read(self.path(provider, at), provider, at, now)
+
+    def newest(self, provider: str, at: Endpoint, now: float) -> Kept:
+        """The newest saved list of a provider at that endpoint, whatever key it was fetched with. Raises nothing.
+
+        It is for showing and checking, not for a host that has a key of its own.
+        """
+        found = [_read(path, provider, at, now, any_key=True) for path in self._paths(provider)]
+        usable = [kept for kept in found if kept.catalogue is not None]
+        if usable:
+            return max(usable, key=lambda kept: kept.catalogue.learnt if kept.catalogue else 0.0)
+        return next((kept for kept in found if kept.note is not None), Kept())
+
+    def _paths(self, provider: str) -> list[Path]:
+        """The files of one provider, in any order."""
+        return list(self.folder.glob(f"{glob.escape(_name(provider))}~{'[0-9a-f]' * 16}.json"))
 
     def write(self, catalogue: Catalogue, at: Endpoint) -> str | None:
         """Save a list in place of the one before: whoever reads meanwhile sees one of the two, whole.
@@ -126,17 +104,63 @@ class SavedCatalogues:
                 provider=catalogue.provider,
                 kind=at.kind,
                 endpoint=at.fingerprint,
+                credential=at.credential,
                 fetched=datetime.fromtimestamp(catalogue.learnt, UTC),
                 models=catalogue.models,
             )
             data = written.model_dump_json(fallback=str, indent=1).encode()
             self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(self.path(catalogue.provider), data)
+            _replace(self.path(catalogue.provider, at), data)
+            self._prune(catalogue.provider)
         except ValidationError:
             return "it could not be saved: a model has a value of a wrong type"
         except (OSError, ValueError, OverflowError, PydanticSerializationError) as error:
             return f"it could not be saved: {_why(error)}"
         return None
+
+    def _prune(self, provider: str) -> None:
+        """Only the newest lists of a provider stay, and none of the format that had one file for all keys."""
+        with contextlib.suppress(OSError):
+            (self.folder / f"{_name(provider)}.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for path in sorted(self._paths(provider), key=lambda path: path.lstat().st_mtime, reverse=True)[MOST_KEPT:]:
+                path.unlink(missing_ok=True)
+
+
+def _read(path: Path, provider: str, at: Endpoint, now: float, *, any_key: bool = False) -> Kept:
+    try:
+        data = _content(path)
+        if data is None:
+            return Kept()
+        found = _Format.model_validate_json(data).format
+        if found != FORMAT:
+            return Kept(note=f"its saved list is not used: format {found} is not known")
+        written = _Written.model_validate_json(data)
+        learnt = written.fetched.timestamp() if written.fetched.tzinfo else None
+    except ValidationError:
+        return Kept(note="its saved list is not used: the file is damaged")
+    except (OSError, ValueError, OverflowError) as error:
+        return Kept(note=f"its saved list is not used: {_why(error)}")
+    told = [moment for model in written.models for moment in (model.created, model.retires) if moment is not None]
+    if learnt is None or any(moment.tzinfo is None for moment in told):
+        return Kept(note="its saved list is not used: it has a time without a zone")
+    if written.provider != provider or not all(model.id for model in written.models):
+        return Kept(note="its saved list is not used: the file is damaged")
+    if (written.kind, written.endpoint) != (at.kind, at.fingerprint):
+        return Kept()
+    if not any_key and written.credential != at.credential:
+        return Kept()
+    if learnt > now:
+        return Kept(note="its saved list is not used: it is dated in the future")
+    return Kept(Catalogue(provider, written.models, learnt, source="saved"))
+
+
+def _name(provider: str) -> str:
+    """How the files of a provider begin."""
+    name = quote(provider, safe="", errors="surrogatepass")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name
 
 
 def _content(path: Path) -> bytes | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 from bundle_loader.errors import RequestError, did_you_mean
+from bundle_loader.providers.table import row
+from bundle_loader.providers.unlisted import filled
+from bundle_loader.routing import model_entries
 from bundle_loader.routing.catalogue import ModelInfo
 
 _SNAPSHOT = "snapshot.json"
@@ -72,7 +74,7 @@ def verify_catalogue() -> VerifyCatalogue:
 def model_info(value: ModelInfo | Mapping[str, Any] | str) -> ModelInfo:
     """A model from its id alone, or from a mapping with the names of `ModelInfo`'s fields.
 
-    `created` may be ISO 8601 text, seconds since the epoch or a `datetime`; without an offset it is UTC.
+    `created` and `retires` may be ISO 8601 text, seconds since the epoch or a `datetime`; without an offset it is UTC.
     Raises `RequestError` for an unknown key, a missing id or a date that is none.
     """
     if isinstance(value, ModelInfo):
@@ -85,26 +87,11 @@ def model_info(value: ModelInfo | Mapping[str, Any] | str) -> ModelInfo:
     if not isinstance(value.get("id"), str):
         raise RequestError(f"a model needs an id: {dict(value)!r}")
     given = {key: fact for key, fact in value.items() if fact is not None}
-    if "created" in given:
-        given["created"] = _moment(given["created"])
-    if "capabilities" in given:
-        given["capabilities"] = frozenset(given["capabilities"])
-    if "aliases" in given:
-        given["aliases"] = tuple(given["aliases"])
-    return ModelInfo(**given)
-
-
-def _moment(value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise RequestError(f"created: {value!r} is not a date of ISO 8601") from None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
-    raise RequestError(f"created: {value!r} is not a date")
+    read = model_entries.model_info(given)
+    for name in ("created", "retires"):
+        if name in given and getattr(read, name) is None:
+            raise RequestError(f"{name}: {given[name]!r} is not a date of ISO 8601")
+    return replace(read, extra=given.get("extra", {}))
 
 
 def _read(name: str) -> Any:
@@ -119,4 +106,4 @@ def _snapshot() -> Mapping[str, Mapping[str, Any]]:
 
 @lru_cache(maxsize=64)
 def _models_of(provider_id: str) -> tuple[ModelInfo, ...]:
-    return tuple(model_info(entry) for entry in _snapshot()[provider_id]["models"])
+    return tuple(filled([model_info(entry) for entry in _snapshot()[provider_id]["models"]], row(provider_id)))

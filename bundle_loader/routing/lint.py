@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import SELF, Bundle
@@ -12,7 +12,7 @@ from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.lint_budgets import IsPriced, lint_budgets
 from bundle_loader.routing.lint_preferences import lint_preferences
 from bundle_loader.routing.lint_prices import PublicPrices, lint_prices
-from bundle_loader.routing.lint_providers import unknown_kinds, unknown_order
+from bundle_loader.routing.lint_providers import slow_free_tiers, unknown_kinds, unknown_order
 from bundle_loader.routing.lint_tiers import empty_lists, misspelt_tiers, unused_tiers
 from bundle_loader.routing.lint_tools import widened_tools
 
@@ -23,17 +23,20 @@ def lint(
     providers: Mapping[str, str],
     public: PublicPrices | None = None,
     priced: IsPriced | None = None,
+    free: Container[str] = (),
 ) -> list[Fault]:
     """Warnings and notes about a bundle, in file order.
 
     `catalogues` are the lists to match against, by provider id; `providers` maps every known name of a provider to its id.
     `public` gives the prices that declared ones are held against; nothing is said of them without it.
     `priced` says whether a listed model has a price, be it 0; budgets are not held against prices without it.
+    `free` are the ids of the providers with a free tier.
     A preference marked `optional` that matches nothing is a note. What a template needs is not looked at here.
     """
     known = {**providers, **{name: providers.get(name, name) for name in bundle.providers}}
     found = lint_preferences(bundle, catalogues, known)
     found += unknown_kinds(bundle, providers)
+    found += slow_free_tiers(bundle, providers, free)
     found += unknown_order(bundle, known)
     found += lint_prices(bundle, catalogues, known, public)
     found += lint_budgets(bundle, catalogues, known, priced)

@@ -129,7 +129,8 @@ class _Linter:
         for preference in preferences:
             id = self._known.get(preference.provider, preference.provider)
             catalogue = self._catalogues.get(id)
-            best = next(iter(order(catalogue, preference.model).models), None) if catalogue is not None else None
+            policy = self._bundle.model_order
+            best = next(iter(order(catalogue, preference.model, policy).models), None) if catalogue is not None else None
             if best is None or not (_fits(budget, "provider", id) and _fits(budget, "model", best.id)):
                 continue
             if _fits(budget, "family", family(best.id)) and not priced(id, best):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.model_order import OrderPolicy
 from bundle_loader.declared.preference import Preference
 from bundle_loader.declared.tree import position
 from bundle_loader.errors import Fault, did_you_mean
@@ -21,7 +22,7 @@ NOTHING = ("glob-matches-nothing", "model-not-listed", "unknown-provider")
 
 def lint_preferences(bundle: Bundle, catalogues: Mapping[str, Catalogue], providers: Mapping[str, str]) -> list[Fault]:
     """What is wrong with the elements of every list, at the place of each."""
-    judge = _Judge(catalogues, providers)
+    judge = _Judge(catalogues, providers, bundle.model_order)
     found = list(chain.from_iterable(judge.faults(elements(key, node)) for key, node in tables(bundle)))
     for agent in bundle.agents.values():
         lists = (*(agent.preferences if agent.slot == "list" else ()), *agent.content_fallback)
@@ -51,9 +52,10 @@ def _level(rule: str, optional: bool | None) -> str:
 class _Judge:
     """What is wrong with one preference, found out once."""
 
-    def __init__(self, catalogues: Mapping[str, Catalogue], providers: Mapping[str, str]) -> None:
+    def __init__(self, catalogues: Mapping[str, Catalogue], providers: Mapping[str, str], policy: OrderPolicy) -> None:
         self.catalogues = catalogues
         self.providers = providers
+        self.policy = policy
         self.known: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
         self.placed: set[tuple[str, str]] = set()
         """Preferences whose findings were given a place."""
@@ -90,7 +92,7 @@ class _Judge:
         if reason is not None:
             yield ("glob-matches-nothing" if is_pattern(model) else "model-not-listed"), f"{id}: {reason}"
             return
-        newer = newer_sibling(model, catalogue)
+        newer = newer_sibling(model, catalogue, self.policy)
         if newer is not None:
             outside = f"'{newer.model}' is newer than '{newer.chosen}' and lies outside '{model}'"
             yield "newer-sibling", f"{id}: {outside}; '{newer.wider}' takes it in"

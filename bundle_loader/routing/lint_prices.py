@@ -12,8 +12,8 @@ from bundle_loader.declared.tree import position
 from bundle_loader.errors import Fault, did_you_mean
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.model_ids import matches
-from bundle_loader.routing.model_names import newest_models
 from bundle_loader.routing.price import Price, flat, out_of_bounds
+from bundle_loader.routing.resolve import order
 
 PublicPrices: TypeAlias = Callable[[str, str], Price | None]
 """Provider and model -> the public price; None where nobody knows it."""
@@ -37,8 +37,9 @@ def lint_prices(
             continue
         meant = [(id, price.model) for id in providers]
         if is_glob(price.model):
-            orders = {id: newest_models(price.model, catalogues[id].models, provider=id) for id in providers if id in catalogues}
-            meant = [(id, order[0].id) for id, order in orders.items() if order]
+            listed = [id for id in providers if id in catalogues]
+            orders = {id: order(catalogues[id], price.model, bundle.model_order).models for id in listed}
+            meant = [(id, models[0].id) for id, models in orders.items() if models]
             if not meant and providers.keys() <= orders.keys():
                 message = f"matches no model of {', '.join(providers)}; the price is of nothing"
                 found.append(Fault(*place, f"prices.{pattern}", message, "warning", "glob-matches-nothing"))

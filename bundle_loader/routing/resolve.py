@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
+from bundle_loader.declared.model_order import DEFAULT, OrderPolicy
+from bundle_loader.declared.models_lock import ModelsLock, Pin
 from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import nearest
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
-from bundle_loader.routing.model_names import is_pattern, nearest_ids, newest_models, snapshots_of
+from bundle_loader.routing.model_names import ModelList, is_pattern, nearest_ids, snapshots_of
 from bundle_loader.routing.offer import Offer, Offers
 
+UNLOCKED: Final = ModelsLock()
+"""It holds nothing."""
 _MOST_ORDERS = 4096
+_MOST_LISTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class Resolved:
     models: tuple[ModelInfo, ...] = ()
     reason: str | None = None
     stands_for: str | None = None
+    note: str | None = None
+    """That a lock holds the pattern to a model although a newer one is listed."""
 
 
 def not_mounted(provider: str, mounted: Iterable[str], aliases: Mapping[str, str]) -> str:
@@ -32,10 +40,20 @@ def not_mounted(provider: str, mounted: Iterable[str], aliases: Mapping[str, str
 
 
 class Resolver:
-    """Resolves preferences over offers. Keeps orders; holds nothing else."""
+    """Resolves preferences over offers. Keeps orders; holds nothing else.
 
-    def __init__(self) -> None:
+    What a lock says of a pattern:
+    1. The model that the pattern is held to leads, and the others follow in their order.
+    2. Where the pattern does not mean that model any more, it means none, and the reason says what moves the lock.
+    3. A lock of live answers says nothing of simulated ones, nor the other way round.
+    """
+
+    def __init__(self, lock: ModelsLock = UNLOCKED, policy: OrderPolicy = DEFAULT) -> None:
+        """`policy` is what comes first where the newest release alone does not decide: a bundle's `model_order`."""
+        self.lock = lock
+        self.policy = policy
         self._orders: dict[tuple[str, int, str], Resolved] = {}
+        self._lists: dict[tuple[str, int], ModelList] = {}
 
     def resolve(self, preference: Preference, offers: Offers) -> list[tuple[Offer | None, Resolved]]:
         """Whom the preference means (an offer of None where nobody is mounted under that name) with the models, best first."""
@@ -47,23 +65,39 @@ class Resolver:
     def _of(self, offer: Offer, pattern: str) -> Resolved:
         if offer.catalogue is None:
             return Resolved(reason=offer.reason or "its list of models is not known")
-        return self._order(offer.catalogue, pattern)
+        return self.over(offer.catalogue, pattern)
 
-    def moved(self, old: Catalogue, new: Catalogue) -> Iterator[tuple[str, str | None, str | None]]:
-        """The patterns resolved over `old` whose first model is another one in `new`: pattern, old id, new id."""
-        asked = [key for key in self._orders if key[:2] == (old.provider, old.version)]
-        for key in asked:
-            was, now = _first(self._orders.pop(key)), _first(self._order(new, key[2]))
+    def moved(self, old: Catalogue, new: Catalogue, also: Iterable[str] = ()) -> Iterator[tuple[str, str | None, str | None]]:
+        """The patterns whose first model is another one in `new`: pattern, old id, new id.
+
+        They are those that were resolved over `old`, and those that are given.
+        """
+        asked = [pattern for id, version, pattern in self._orders if (id, version) == (old.provider, old.version)]
+        for pattern in dict.fromkeys((*asked, *also)):
+            was, now = _first(self.over(old, pattern)), _first(self.over(new, pattern))
+            self._orders.pop((old.provider, old.version, pattern), None)
             if was != now:
-                yield key[2], was, now
+                yield pattern, was, now
 
-    def _order(self, catalogue: Catalogue, pattern: str) -> Resolved:
+    def over(self, catalogue: Catalogue, pattern: str) -> Resolved:
+        """What a pattern means in one list."""
         key = (catalogue.provider, catalogue.version, pattern)
         found = self._orders.get(key)
         if found is None:
             if len(self._orders) >= _MOST_ORDERS:
                 self._orders.clear()
-            found = self._orders[key] = order(catalogue, pattern)
+            found = order(catalogue, pattern, self.policy, self._list(catalogue))
+            pin = self.lock.pin(catalogue.provider, pattern) if self.lock.simulated == catalogue.simulated else None
+            found = self._orders[key] = found if pin is None else _held(found, pin, catalogue, pattern)
+        return found
+
+    def _list(self, catalogue: Catalogue) -> ModelList:
+        key = (catalogue.provider, catalogue.version)
+        found = self._lists.get(key)
+        if found is None:
+            if len(self._lists) >= _MOST_LISTS:
+                self._lists.clear()
+            found = self._lists[key] = ModelList(catalogue.models)
         return found
 
 
@@ -71,17 +105,38 @@ def _first(resolved: Resolved) -> str | None:
     return resolved.models[0].id if resolved.models else None
 
 
-def order(catalogue: Catalogue, pattern: str) -> Resolved:
-    """A glob's matches, or the one model that an exact id means. A glob is never handed on."""
+def _held(found: Resolved, pin: Pin, catalogue: Catalogue, pattern: str) -> Resolved:
+    """Sentences 1 and 2 of `Resolver`."""
+    folded = pin.model.casefold()
+    names = [{model.id.casefold(), *(alias.casefold() for alias in model.aliases)} for model in found.models]
+    first = next((model for model, known in zip(found.models, names, strict=True) if folded in known), None)
+    written = f"{catalogue.provider}/{pattern}"
+    if first is None:
+        listed = any(model.id.casefold() == folded for model in catalogue.models)
+        why = "which it does not match" if listed else "which is not listed any more"
+        moves = f"'bundle-loader lock --update {written}' moves it"
+        return Resolved(reason=f"'{pattern}' is held to {pin.model} by {pin.place}, {why}; {moves}")
+    if first is found.models[0]:
+        return found
+    rest = tuple(model for model in found.models if model is not first)
+    note = f"{written} is held to {first.id} by {pin.place}; the newest would be {found.models[0].id}"
+    return replace(found, models=(first, *rest), note=note)
+
+
+def order(catalogue: Catalogue, pattern: str, policy: OrderPolicy = DEFAULT, listed: ModelList | None = None) -> Resolved:
+    """A glob's matches, or the one model that an exact id means. A glob is never handed on.
+
+    `listed` is the catalogue's list where it is at hand, made ready to be asked.
+    """
     if is_pattern(pattern):
-        matches = tuple(newest_models(pattern, catalogue.models, provider=catalogue.provider))
+        matches = tuple((listed or ModelList(catalogue.models)).newest(pattern, policy))
         if matches:
             return Resolved(matches)
         return Resolved(reason=f"'{pattern}' matches none of {len(catalogue.models)} models")
-    return _exact(catalogue, pattern)
+    return _exact(catalogue, pattern, policy)
 
 
-def _exact(catalogue: Catalogue, written: str) -> Resolved:
+def _exact(catalogue: Catalogue, written: str, policy: OrderPolicy) -> Resolved:
     """An exact id as listed, as a declared alias, or as the name of its listed snapshots."""
     folded = written.casefold()
     by_id = {model.id.casefold(): model for model in catalogue.models}
@@ -89,7 +144,7 @@ def _exact(catalogue: Catalogue, written: str) -> Resolved:
         return Resolved((by_id[folded],))
     bearing = [model for model in catalogue.models if any(alias.casefold() == folded for alias in model.aliases)]
     if bearing:
-        return Resolved(tuple(newest_models("*", bearing, provider=catalogue.provider)), stands_for=written)
+        return Resolved(tuple(ModelList(bearing).newest("*", policy)), stands_for=written)
     snapshots = snapshots_of(written, [model.id for model in catalogue.models])
     if snapshots:
         return Resolved(tuple(by_id[name.casefold()] for name in snapshots), stands_for=written)

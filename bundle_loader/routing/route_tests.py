@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.models_lock import ModelsLock
 from bundle_loader.declared.tables import Expectation, RouteTest
 from bundle_loader.declared.tree import path_text, position, written_path
 from bundle_loader.errors import DeclarationError, Fault, RequestError
@@ -13,7 +14,7 @@ from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.model_names import is_pattern, matches
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Request, make_request
-from bundle_loader.routing.resolve import Resolver
+from bundle_loader.routing.resolve import UNLOCKED, Resolver
 from bundle_loader.routing.route import route
 
 RULE = "route-test"
@@ -29,9 +30,9 @@ class Outcome:
     fault: Fault | None = None
 
 
-def run_tests(bundle: Bundle, offers: Offers) -> list[Outcome]:
+def run_tests(bundle: Bundle, offers: Offers, lock: ModelsLock = UNLOCKED) -> list[Outcome]:
     """The outcome of every test of a bundle, in order. Pure: the same values give the same outcomes."""
-    resolver = Resolver()
+    resolver = Resolver(lock, bundle.model_order)
     return [_outcome(bundle, index, test, offers, resolver) for index, test in enumerate(bundle.tests)]
 
 
