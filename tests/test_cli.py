@@ -214,7 +214,7 @@ def test_no_key_anywhere_says_what_to_set_and_how_to_try_without(run: Run) -> No
     assert "set one of the keys below, or try it without any: --simulate" in ran.err
     for variable in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY or GOOGLE_API_KEY"):
         assert f"no key: set {variable}" in ran.err
-    assert "github-copilot/claude-haiku-*: no adapter yet" in ran.err
+    assert "github-copilot/claude-haiku-*: no key: set COPILOT_GITHUB_TOKEN or GH_TOKEN or GITHUB_TOKEN" in ran.err
 
 
 def test_a_glob_that_matches_nothing_is_a_reason(run: Run) -> None:

@@ -17,18 +17,22 @@ from bundle_loader.cli.output import as_json, jsonable
 from bundle_loader.cli.recipe_check import line_of, print_recipe_check
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.mended import not_following
+from bundle_loader.declared.models_lock import ModelsLock
 from bundle_loader.delegation.template_faults import template_faults
 from bundle_loader.delegation.template_lint import undefined_variables
 from bundle_loader.errors import DeclarationError, Fault
 from bundle_loader.ledger.prices import PriceBook, Sale
 from bundle_loader.providers import table
+from bundle_loader.providers.entry_points import GROUP, installed
 from bundle_loader.providers.live import aliases
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.lint import lint, without_preferences
+from bundle_loader.routing.lint_lock import lint_lock
 from bundle_loader.routing.price import Price
 from bundle_loader.routing.route_tests import Outcome, run_tests
 from bundle_loader.sources.files import SUFFIXES
 from bundle_loader.sources.load import examine_bundle
+from bundle_loader.sources.models_lock import find_models_lock
 from bundle_loader.sources.recipes import is_recipe
 
 __all__ = ["app", "provider_names", "shipped_catalogues"]
@@ -76,9 +80,10 @@ def check(
             faults += not_following(_linted(examined.bundle, lists, now), faults)
         loaded = examined.bundle if examined.usable else None
         lists = None if loaded is None else lists
-        outcomes = (
-            run_tests(loaded, (lists if refresh and lists else shipped_lists(loaded, now)).offers()) if routes and loaded else []
-        )
+        lock, wrong = _models_lock(lists)
+        faults += wrong
+        if routes and loaded is not None:
+            outcomes = run_tests(loaded, (lists if refresh and lists else shipped_lists(loaded, now)).offers(), lock)
         faults += [outcome.fault for outcome in outcomes if outcome.fault is not None]
     except DeclarationError as error:
         faults = list(error.faults)
@@ -98,12 +103,22 @@ def check(
         raise typer.Exit(FAULTS)
 
 
+def _models_lock(lists: Lists | None) -> tuple[ModelsLock, list[Fault]]:
+    """The project's lock of models, an empty one where it has faults, and what is wrong with it over these lists."""
+    try:
+        lock = find_models_lock(os.environ)
+    except DeclarationError as error:
+        return ModelsLock(), list(error.faults)
+    return lock, list(lint_lock(lock, lists.catalogues if lists else {}))
+
+
 def _linted(bundle: Bundle, lists: Lists, now: float) -> list[Fault]:
     """Warnings and notes about a bundle, and the faults of its templates; agents with faults are looked at as far as they go."""
     flawed = {name: agent for name, agent in bundle.flawed.items() if agent.name == name}
     agents = {**bundle.agents, **flawed}
     whole = bundle.model_copy(update={"agents": agents})
-    found = lint(whole, lists.catalogues, provider_names(), public_prices(bundle, now), priced(bundle, now))
+    found = lint(whole, lists.catalogues, provider_names(), public_prices(bundle, now), priced(bundle, now), free_tiers())
+    found += [Fault("entry points", 0, 0, GROUP, fault, "warning", "provider-package") for fault in installed().faults]
     for name, agent in agents.items():
         # what it extends may be missing, which is told already
         known = [*bundle.vars, "base"] if name in flawed else bundle.vars
@@ -118,7 +133,12 @@ def _as_path(file: Path) -> str:
 
 def provider_names() -> dict[str, str]:
     """Every name of a provider -> its id."""
-    return {**{id: id for id in table.rows()}, **aliases()}
+    return {**{id: id for id in (*table.rows(), *installed().kinds)}, **aliases()}
+
+
+def free_tiers() -> frozenset[str]:
+    """The ids of the providers elsewhere that have a free tier."""
+    return frozenset(row.id for row in table.rows().values() if row.cost == "free" and not row.local)
 
 
 def public_prices(bundle: Bundle, now: float) -> Callable[[str, str], Price | None]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bundle_loader.cli.hosting import choice, opened, pairs, with_host
+from bundle_loader.cli.hosting import choice, listed_words, opened, pairs, with_host
 from bundle_loader.cli.main import NO_ANSWER
 from bundle_loader.cli.options import (
     BundleOption,
@@ -15,6 +15,7 @@ from bundle_loader.cli.options import (
     JsonOption,
     LedgerOption,
     ModelOption,
+    NeedsOption,
     ParentOption,
     PreferOption,
     ProfileOption,
@@ -48,6 +49,7 @@ def delegate(
     profile: ProfileOption = None,
     stage: StageOption = None,
     parent: ParentOption = None,
+    needs: NeedsOption = None,
     var: Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A template variable. Repeatable.")] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="For the whole chain.")] = None,
     max_turns: Annotated[int | None, typer.Option("--max-turns", metavar="N", help="Requests to models, at most.")] = None,
@@ -66,8 +68,9 @@ def delegate(
         text = _standard_input()
     host = opened(bundle, simulate, fault, ledger)
     said = choice(
-        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
-    )
+        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent,
+        needs=listed_words(needs),
+    )  # fmt: skip
     given: dict[str, Any] = {
         "vars": pairs(var, "--var"), "timeout": timeout, "max_turns": max_turns, "max_cost": max_cost, "tags": tag or (),
     }  # fmt: skip

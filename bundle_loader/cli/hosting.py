@@ -25,6 +25,11 @@ def pairs(values: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
+def listed_words(values: list[str] | None) -> list[str] | None:
+    """The words of a repeated option, of which each may hold several with commas between; None where it was not said."""
+    return None if values is None else [word.strip() for value in values for word in value.split(",") if word.strip()]
+
+
 def choice(**given: Any) -> dict[str, Any]:
     """The caller's choice without what was not said."""
     return {key: value for key, value in given.items() if value is not None}

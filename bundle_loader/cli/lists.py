@@ -13,6 +13,9 @@ from bundle_loader.cli.hosting import with_host
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.host import Host
 from bundle_loader.providers import table
+from bundle_loader.providers.endpoint import Endpoint
+from bundle_loader.providers.entry_points import installed
+from bundle_loader.providers.env_files import with_env_files
 from bundle_loader.providers.live import aliases, live_endpoints
 from bundle_loader.providers.saved import Kept, SavedCatalogues
 from bundle_loader.providers.snapshot import snapshot_date, snapshot_models, snapshot_providers
@@ -101,20 +104,25 @@ def shipped_lists(bundle: Bundle, now: float) -> Lists:
 def saved_lists(bundle: Bundle, environment: Mapping[str, str], now: float) -> Lists:
     """Of each provider that the bundle names the list that this machine has saved, else the shipped one. Nobody is asked.
 
-    Saved lists count however old they are, and without a key; those of another address do not.
+    Saved lists count however old they are; those of another address do not, nor where there is a key those of another key.
     """
     saved = SavedCatalogues(catalogues_folder(environment))
-    endpoints = live_endpoints(environment, bundle.providers)
+    endpoints = live_endpoints(with_env_files(environment), bundle.providers)
     catalogues = shipped_catalogues()
     listings = []
     for id in named_providers(bundle):
-        kept = saved.read(id, endpoints[id], now) if id in endpoints else Kept()
+        kept = _kept(saved, id, endpoints[id], now) if id in endpoints else Kept()
         if kept.catalogue is None:
             listings.append(replace(_shipped(id, now), note=kept.note))
         else:
             catalogues[id] = kept.catalogue
             listings.append(_saved(kept.catalogue, now))
     return Lists(catalogues, tuple(listings))
+
+
+def _kept(saved: SavedCatalogues, id: str, at: Endpoint, now: float) -> Kept:
+    """The list that was fetched with this key; without one the newest, whatever its key was."""
+    return saved.read(id, at, now) if at.credential else saved.newest(id, at, now)
 
 
 def live_lists(bundle: Bundle, environment: Mapping[str, str], now: float) -> Lists:
@@ -163,4 +171,4 @@ def named_providers(bundle: Bundle) -> list[str]:
         lists += [agent.preferences, agent.content_fallback]
     said = {item.provider for one in lists for item in one}
     named = {name if name in bundle.providers else table.canonical(name) for name in said}
-    return sorted(named & {*table.rows(), *bundle.providers})
+    return sorted(named & {*table.rows(), *installed().kinds, *bundle.providers})

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "check": "Check a bundle and its agents, or a recipe file: every fault with file, line and remedy.",
     "agents": "List the agents of a bundle, their tiers and what they prefer.",
     "models": "List the models that providers offer now.",
+    "lock": "Hold patterns to the models that they mean now, until you move them.",
     "resolve": "Show which model an agent, or a provider/glob, means now.",
     "explain": "Show who decided what: a bundle's layers, an agent's fields, its route, every rejection.",
     "delegate": "Have an agent do some work.",

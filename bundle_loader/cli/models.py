@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import typer
 
 from bundle_loader.cli.ages import listed
-from bundle_loader.cli.hosting import opened, with_host
+from bundle_loader.cli.hosting import listed_words, opened, with_host
 from bundle_loader.cli.main import NO_ANSWER
-from bundle_loader.cli.options import BundleOption, FaultOption, JsonOption, LedgerOption, RefreshOption, SimulateOption
-from bundle_loader.cli.output import as_json, jsonable, table
+from bundle_loader.cli.model_rows import Shown, Wanted, columns
+from bundle_loader.cli.options import (
+    BundleOption,
+    FaultOption,
+    JsonOption,
+    LedgerOption,
+    NeedsOption,
+    RefreshOption,
+    SimulateOption,
+)
+from bundle_loader.cli.output import as_json, table
 from bundle_loader.errors import RequestError, did_you_mean
 from bundle_loader.host import Host
+from bundle_loader.providers.credentials import ENVIRONMENT
 from bundle_loader.routing.age import told
-from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.described import CHAT, STAGES
+from bundle_loader.routing.id_words import KINDS
 from bundle_loader.routing.offer import Offer, Offers
+from bundle_loader.routing.request import needed
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()
 def models(
-    provider: Annotated[str | None, typer.Argument(help="Only this provider.")] = None,
+    provider: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROVIDER]...", help="Only these; a kind means all of it.")
+    ] = None,
+    match: Annotated[
+        list[str] | None, typer.Option("--match", metavar="GLOB", help="Ids or aliases that fit. Repeatable.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="chat, embedding, image, audio, ...")] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="stable (also where nothing is told), preview, deprecated or retired.")
+    ] = None,
+    needs: NeedsOption = None,
+    local: Annotated[bool | None, typer.Option("--local/--cloud", help="What runs here, or what does not.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="Only what costs nothing.")] = False,
+    min_window: Annotated[int | None, typer.Option("--min-window", metavar="TOKENS", help="Windows from this size on.")] = None,
+    max_price: Annotated[
+        str | None, typer.Option("--max-price", metavar="DOLLARS", help="For a million tokens, of input and of output.")
+    ] = None,
     bundle: BundleOption = None,
     simulate: SimulateOption = False,
     fault: FaultOption = None,
@@ -30,62 +60,105 @@ def models(
     refresh: RefreshOption = False,
     json: JsonOption = False,
 ) -> None:
-    """List the models that providers offer now."""
+    """List the models that providers offer now.
+
+    A price or a window that is not known fits no bound; a capability that a list leaves open counts as there.
+    """
+    wanted = Wanted(
+        match or (), kind, _stage(stage), needed(listed_words(needs)), local, free, min_window, _dollars(max_price)
+    )  # fmt: skip
+    host = opened(bundle, simulate, fault, ledger)
 
     async def ask(host: Host) -> Offers:
-        wanted = None if provider is None else [provider]
-        return await (host.refresh(wanted) if refresh else host.offers(wanted))
+        return await (host.refresh(provider or None) if refresh else host.offers(provider or None))
 
-    host = opened(bundle, simulate, fault, ledger)
     offers = with_host(host, ask)
-    chosen = _chosen(offers, provider)
+    chosen, now = _chosen(offers, provider), host.clock()
+    all_shown = [Shown(offer, model, now, host.price) for offer in chosen if offer.catalogue for model in offer.catalogue.models]
+    _check_kind(kind, all_shown)
+    shown, unknown = wanted.of(all_shown)
     if json:
-        as_json({"providers": [_as_json(offer, host.clock()) for offer in chosen], "prices": host.prices.edition(host.clock())})
+        found = [_as_json(offer, now, [one for one in shown if one.offer is offer], host.keys) for offer in chosen]
+        as_json({"providers": found, "left_out_as_unknown": unknown, "prices": host.prices.edition(now)})
     else:
-        _print(chosen, host.clock())
-        if any(offer.catalogue for offer in chosen):
-            typer.echo(f"prices: {host.prices.edition(host.clock())}", err=True)
-    if not any(offer.catalogue for offer in chosen):
+        if shown:
+            table(*columns(shown))
+        _tell(chosen, now, host.keys)
+        for name, count in unknown.items():
+            typer.echo(f"left out: {count} of which no {name} is known", err=True)
+        if all_shown and not shown:
+            typer.echo(f"none of {len(all_shown)} models fits", err=True)
+        if shown:
+            typer.echo(f"prices: {host.prices.edition(now)}", err=True)
+    if not shown:
         raise typer.Exit(NO_ANSWER)
 
 
-def _chosen(offers: Offers, provider: str | None) -> list[Offer]:
-    if provider is None:
+def _chosen(offers: Offers, providers: list[str] | None) -> list[Offer]:
+    """The offers of these ids, aliases and kinds, each once; of all that are mounted where none is named."""
+    if not providers:
         return list(offers.by_id.values())
-    offer = offers.find(provider)
-    if offer is None:
-        raise RequestError(f"no provider '{provider}'{did_you_mean(provider, [*offers.by_id, *offers.aliases])}")
-    return [offer]
+    found: dict[str, Offer] = {}
+    for name in providers:
+        meant = offers.meant(name)
+        if not meant:
+            raise RequestError(f"no provider '{name}'{did_you_mean(name, [*offers.by_id, *offers.aliases])}")
+        found |= {offer.provider: offer for offer in meant}
+    return list(found.values())
 
 
-def _as_json(offer: Offer, now: float) -> dict[str, object]:
+def _stage(word: str | None) -> str | None:
+    if word is not None and word not in STAGES:
+        raise RequestError(f"--stage: '{word}' is no stage{_near(word, STAGES)}")
+    return word
+
+
+def _check_kind(word: str | None, shown: list[Shown]) -> None:
+    known = sorted({CHAT, *KINDS.values(), *(one.kind for one in shown)})
+    if word is not None and word not in known:
+        raise RequestError(f"--kind: '{word}' is no kind{_near(word, known)}")
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    return did_you_mean(word, known) or f"; write one of {', '.join(known)}"
+
+
+def _dollars(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not amount.is_finite() or amount < 0:
+        raise RequestError(f"--max-price {text}: write US dollars for a million tokens, such as 2.50")
+    return amount
+
+
+def _as_json(offer: Offer, now: float, shown: list[Shown], keys: Mapping[str, str]) -> dict[str, object]:
     catalogue = offer.catalogue
     return {
         **listed(offer, now),
+        "kind": offer.kind,
+        "key": keys.get(offer.provider),
         "local": offer.local,
         "reason": offer.reason,
         "simulated": bool(catalogue and catalogue.simulated),
-        "models": [jsonable(model) for model in catalogue.models] if catalogue else [],
+        "models": [one.as_json() for one in shown],
     }
 
 
-def _print(offers: list[Offer], now: float) -> None:
-    rows = [
-        (offer.provider, model.id, model.created.date() if model.created else None, model.window, _capabilities(model))
-        for offer in offers
-        if offer.catalogue
-        for model in offer.catalogue.models
-    ]
-    if rows:
-        table(("provider", "model", "created", "window", "capabilities"), rows)
+def _tell(offers: list[Offer], now: float, keys: Mapping[str, str]) -> None:
+    """Where each list comes from and how old it is, and why others could not be asked; in which file a key was found."""
     if any(offer.catalogue and offer.catalogue.simulated for offer in offers):
         typer.echo("simulated: these are the shipped, dated lists", err=True)
     for offer in offers:
         if offer.reason:
             typer.echo(f"{offer.provider}: {offer.reason}", err=True)
-        elif offer.catalogue is not None and not offer.catalogue.simulated:
-            typer.echo(f"{offer.provider}: {told(offer, now)}", err=True)
-
-
-def _capabilities(model: ModelInfo) -> str:
-    return ", ".join(sorted(model.capabilities)) if model.capabilities else ""
+        elif offer.catalogue is not None:
+            typer.echo(
+                f"{offer.provider}: {listed(offer, now)['told'] if offer.catalogue.simulated else told(offer, now)}", err=True
+            )
+        key = keys.get(offer.provider)
+        if key is not None and not key.endswith(f" in {ENVIRONMENT}"):
+            typer.echo(f"{offer.provider}: its key is {key}", err=True)

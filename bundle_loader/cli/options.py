@@ -32,3 +32,7 @@ RoleOption = Annotated[str | None, typer.Option("--role", help="The list of this
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="The list of this profile, for --stage.")]
 StageOption = Annotated[str | None, typer.Option("--stage", help="The stage of work that the profile is asked for.")]
 ParentOption = Annotated[str | None, typer.Option("--parent", metavar="PROVIDER/MODEL", help="The model of whoever delegates.")]
+NeedsOption = Annotated[
+    list[str] | None,
+    typer.Option("--needs", metavar="WORDS", help="What a model must do: tools, vision, structured, reasoning. Repeatable."),
+]

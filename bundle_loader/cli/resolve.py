@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from bundle_loader.cli.ages import lines as ages
 from bundle_loader.cli.ages import lists_behind, providers_of
-from bundle_loader.cli.hosting import choice, opened, with_host
+from bundle_loader.cli.hosting import choice, listed_words, opened, with_host
 from bundle_loader.cli.main import NO_ANSWER
 from bundle_loader.cli.options import (
     BundleOption,
@@ -16,6 +17,7 @@ from bundle_loader.cli.options import (
     JsonOption,
     LedgerOption,
     ModelOption,
+    NeedsOption,
     ParentOption,
     PreferOption,
     ProfileOption,
@@ -27,6 +29,7 @@ from bundle_loader.cli.options import (
     TierOption,
 )
 from bundle_loader.cli.output import as_json, jsonable, table
+from bundle_loader.declared.bundle import SELF
 from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
@@ -51,6 +54,7 @@ def resolve(
     profile: ProfileOption = None,
     stage: StageOption = None,
     parent: ParentOption = None,
+    needs: NeedsOption = None,
     simulate: SimulateOption = False,
     fault: FaultOption = None,
     ledger: LedgerOption = None,
@@ -60,14 +64,18 @@ def resolve(
     """Show which model an agent, or a provider/glob, means now."""
     host = opened(bundle, simulate, fault, ledger)
     said = choice(
-        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent
-    )
+        preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent,
+        needs=listed_words(needs),
+    )  # fmt: skip
     names = what or sorted(host.bundle.agents)
 
     async def ask(host: Host) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if refresh:
             await host.refresh()
-        found = [await _glob(host, name) if "/" in name else await _agent(host, name, said, alone=bool(what)) for name in names]
+        wants = said.get("needs")
+        found = [
+            await _glob(host, name, wants) if "/" in name else await _agent(host, name, said, alone=bool(what)) for name in names
+        ]
         return found, await lists_behind(host, (provider for entry in found for provider in entry.pop("providers")))
 
     found, lists = with_host(host, ask)
@@ -79,6 +87,8 @@ def resolve(
         for entry in found:
             for rejection in entry["rejections"] if what else ():
                 typer.echo(f"  x {rejection}")
+        for note in dict.fromkeys(note for entry in found for note in entry["notes"]):
+            typer.echo(f"note: {note}")
         for line in ages(lists):
             typer.echo(line)
     if any(entry["failed"] for entry in found):
@@ -106,6 +116,7 @@ def _of_route(name: str, route: Route) -> dict[str, Any]:
         f"{route.decided_by} ({route.decided_by.number})",
         why,
         rejections,
+        route.notes,
         failed=not chosen,
     )
     entry["candidates"] = [jsonable(candidate) for candidate in route.candidates]
@@ -113,28 +124,37 @@ def _of_route(name: str, route: Route) -> dict[str, Any]:
     return entry
 
 
-async def _glob(host: Host, text: str) -> dict[str, Any]:
-    """A provider/glob by itself: the model it means, and all that it matches, best first."""
-    request = make_request(host.bundle.agent("self"), preferences=[text])
+async def _glob(host: Host, text: str, needs: list[str] | None) -> dict[str, Any]:
+    """A provider/glob by itself: the models that it gives, one for each instance that it means, and all that it matches."""
+    request = make_request(host.bundle.agent(SELF), preferences=[text])
     assert request.preferences is not None
     preference: Preference = request.preferences[0]
-    found = Resolver().resolve(preference, await host.offers([preference.provider]))
+    route = await host.route(SELF, preferences=[text], needs=needs)
+    found = Resolver(host.models_lock, host.bundle.model_order).resolve(preference, await host.offers([preference.provider]))
     ids = [f"{offer.provider}/{model.id}" for offer, resolved in found if offer for model in resolved.models]
-    reasons = [resolved.reason for _, resolved in found if resolved.reason]
-    more = f"then {', '.join(ids[1:4])}{' ...' if len(ids) > 4 else ''}" if len(ids) > 1 else ""
-    entry = _entry(text, ids[0] if ids else None, "-", more if ids else "matches nothing", reasons, failed=not ids)
+    given = [f"{candidate.provider}/{candidate.model}" for candidate in route.candidates]
+    rest = [*given[1:], *(id for id in ids if id not in given)]
+    more = "; ".join(resolved.note for _, resolved in found if resolved.note)
+    more = more or (f"then {', '.join(rest[:3])}{' ...' if len(rest) > 3 else ''}" if rest else "")
+    said = more if given else "none of what it matches will do" if ids else "matches nothing"
+    rejections = [str(rejection) for rejection in route.rejections]
+    entry = _entry(text, given[0] if given else None, "-", said, rejections, route.notes, failed=not given)
+    entry["candidates"] = [jsonable(candidate) for candidate in route.candidates]
     entry["matches"] = ids
     entry["providers"] = [offer.provider if offer else preference.provider for offer, _ in found]
     return entry
 
 
-def _entry(name: str, model: str | None, decided_by: str, why: str, rejections: list[str], *, failed: bool) -> dict[str, Any]:
+def _entry(
+    name: str, model: str | None, decided_by: str, why: str, rejections: list[str], notes: Sequence[str] = (), *, failed: bool
+) -> dict[str, Any]:
     return {
         "name": name,
         "model": model,
         "decided_by": decided_by,
         "why": why,
         "rejections": rejections,
+        "notes": list(notes),
         "failed": failed,
         "providers": (),
     }

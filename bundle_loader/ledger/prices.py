@@ -266,7 +266,7 @@ def listed_price(listed: Iterable[tuple[str, str]], public: Price | None) -> Pri
         _proportional(said.get("cache_read"), known.cache_read, share),
         _proportional(said.get("cache_write"), known.cache_write, share),
         said.get("request", known.request),
-        _proportional(None, known.cache_write_1h, share),
+        _proportional(said.get("cache_write_1h"), known.cache_write_1h, share),
         _proportional(said.get("reasoning"), known.reasoning, share),
         known.media,
         said.get("search", known.search),

@@ -11,11 +11,19 @@ from bundle_loader.providers.moments import moment
 from bundle_loader.routing.catalogue import ModelInfo
 
 _WINDOWS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
+_LOADED = ("loaded_context_length", "context_length")
 _OUTPUTS = ("max_completion_tokens", "max_output_tokens", "max_output_length")
 _ENDED = ("deprecation", "expiration_date", "shutdown_date")
 _LEFT_OUT = frozenset({"description", "permission"})
 _KINDS = {"llm": "chat", "vlm": "chat", "embeddings": "embedding", "embedding": "embedding"}
 _TASKS = ("ocr", "moderation", "classification", "audio")
+_WORDS = {
+    "tools": ("tools", "tool-calling", "tool_calling", "tool_use", "function_calling", "function-calling"),
+    "vision": ("vision", "image_input"),
+    "structured": ("structured", "structured_outputs", "structured-outputs", "json_schema"),
+    "reasoning": ("reasoning", "thinking"),
+}
+"""What a bare list of capabilities calls them."""
 _CENTS_PER_100M = Decimal("1e-10")
 
 
@@ -38,16 +46,17 @@ def info(entry: Mapping[str, Any]) -> ModelInfo:
     if not isinstance(id, str):
         raise ValueError("an entry without an id")
     extra = {key: value for key, value in entry.items() if key not in _LEFT_OUT}
-    retires = _ends(entry)
+    told = _told(entry)
     return ModelInfo(
         id=id,
         created=moment(entry.get("created")),
         window=_window(entry),
-        output_limit=_first(_OUTPUTS, entry, _mapping(entry, "top_provider")),
-        capabilities=_capabilities(entry),
+        output_limit=_first(_OUTPUTS, entry, _mapping(entry, "top_provider"), _mapping(entry, "limits")),
+        capabilities=frozenset({"streaming"} | {word for word in _WORDS if told.get(word, True)}) if told else None,
+        assumed=frozenset(_WORDS.keys() - told.keys()) if told else frozenset(),
         kind=_kind(entry),
         stage=_stage(entry),
-        retires=retires,
+        retires=_ends(entry),
         prices=_prices(entry),
         aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str) and alias != id),
         extra=extra,
@@ -56,51 +65,68 @@ def info(entry: Mapping[str, Any]) -> ModelInfo:
 
 def _window(entry: Mapping[str, Any]) -> int | None:
     """The largest window that is sure to be served: what a relay's chosen server takes may be less than the model's."""
-    told = _first(_WINDOWS, entry)
+    told = _first(_WINDOWS, entry, _mapping(entry, "limits"))
     if told is not None:
-        served = _first(_WINDOWS, _mapping(entry, "top_provider"))
+        served = _first(_WINDOWS, _mapping(entry, "top_provider")) or _loaded(entry)
         return min(told, served) if served else told
     meta = _first(("n_ctx", "n_ctx_train"), _mapping(entry, "meta"))
     behind = [_first(_WINDOWS, server) for server in _servers(entry)]
     return meta if meta is not None else max((size for size in behind if size), default=None)
 
 
-def _capabilities(entry: Mapping[str, Any]) -> frozenset[str] | None:
-    """What the entry says. What it leaves open counts as there, because a set can only reject; None when it says nothing."""
+def _loaded(entry: Mapping[str, Any]) -> int | None:
+    """The window with which a local server holds the model now (LM Studio): the widest where it holds it several times."""
+    held = entry.get("loaded_instances")
+    instances = [one for one in held if isinstance(one, Mapping)] if isinstance(held, list) else []
+    sizes = [_first(_LOADED[:1], entry), *(_first(_LOADED, _mapping(one, "config")) for one in instances)]
+    return max((size for size in sizes if size), default=None)
+
+
+def _told(entry: Mapping[str, Any]) -> dict[str, bool]:
+    """Each capability that the entry speaks of, and whether it is there."""
     told: dict[str, bool] = {}
-    inputs = _mapping(entry, "architecture").get("input_modalities") or entry.get("input_modalities")
-    if isinstance(inputs, list):
+    inputs = _modalities(entry, "input_modalities")
+    if inputs:
         told["vision"] = "image" in inputs
     parameters = entry.get("supported_parameters")
     if isinstance(parameters, list):
         told["tools"] = "tools" in parameters
         told["structured"] = "structured_outputs" in parameters or "response_format" in parameters
         told["reasoning"] = "reasoning" in parameters
-    written = _mapping(entry, "capabilities")
+    written = entry.get("capabilities")
+    if isinstance(written, list):
+        # such a list names what is worth naming: what is absent may still be there
+        told |= {word: True for word, names in _WORDS.items() if any(name in written for name in names)}
     flags = (
-        (written, "function_calling", "tools"),
-        (written, "trained_for_tool_use", "tools"),
-        (written, "vision", "vision"),
+        (_mapping(entry, "capabilities"), "function_calling", "tools"),
+        (_mapping(entry, "capabilities"), "trained_for_tool_use", "tools"),
+        (_mapping(entry, "capabilities"), "vision", "vision"),
         (entry, "supports_image_in", "vision"),
         (entry, "supports_reasoning", "reasoning"),
     )
-    told |= {word: bool(place[key]) for place, key, word in flags if key in place}
+    told |= {word: place[key] for place, key, word in flags if isinstance(place.get(key), bool)}
     for key, word in (("supports_tools", "tools"), ("supports_structured_output", "structured")):
-        answers = [server[key] for server in _servers(entry) if key in server]
+        answers = [server[key] for server in _servers(entry) if isinstance(server.get(key), bool)]
         if answers:
             told[word] = any(answers)
-    if not told:
-        return None
-    return frozenset({"streaming"} | {word for word in ("tools", "vision", "structured", "reasoning") if told.get(word, True)})
+    if entry.get("type") == "vlm":
+        told["vision"] = True
+    return told
+
+
+def _modalities(entry: Mapping[str, Any], key: str) -> list[Any]:
+    """What a model takes (`input_modalities`) or gives (`output_modalities`); empty where that is not told."""
+    places = (_mapping(entry, "architecture").get(key), entry.get(key), entry.get(f"supported_{key}"))
+    return next((found for found in places if isinstance(found, list) and found), [])
 
 
 def _kind(entry: Mapping[str, Any]) -> str | None:
-    outputs = _mapping(entry, "architecture").get("output_modalities") or entry.get("output_modalities")
-    if isinstance(outputs, list) and outputs:
-        return "chat" if "text" in outputs else str(outputs[0])
+    outputs = _modalities(entry, "output_modalities")
+    if outputs:
+        return "chat" if "text" in outputs else _KINDS.get(str(outputs[0]), str(outputs[0]))
     written = _mapping(entry, "capabilities")
     if "completion_chat" in written:
-        task = next((task for task in _TASKS if written.get(task)), None)
+        task = next((task for task in _TASKS if written.get(task)), "other")
         return "chat" if written["completion_chat"] else task
     return _KINDS.get(str(entry.get("type")))
 
@@ -124,6 +150,7 @@ def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
         "output": "completion",
         "cache_read": "input_cache_read",
         "cache_write": "input_cache_write",
+        "cache_write_1h": "input_cache_write_1h",
         "reasoning": "internal_reasoning",
         "request": "request",
         "search": "web_search",
@@ -139,7 +166,7 @@ def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
         if price is not None:
             found[name] = price * _CENTS_PER_100M
     # a relay writes -1 where the price depends on whom it picks
-    return {name: format(price, "f") for name, price in found.items() if price is not None and price >= 0}
+    return {name: format(price.normalize(), "f") for name, price in found.items() if price is not None and price >= 0}
 
 
 def _decimal(value: Any) -> Decimal | None:

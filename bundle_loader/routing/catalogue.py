@@ -23,10 +23,14 @@ class ModelInfo:
     """The most tokens an answer may have."""
     capabilities: frozenset[str] | None = None
     """Of `tools`, `vision`, `structured`, `reasoning`, `streaming`."""
+    assumed: frozenset[str] = frozenset()
+    """Of `capabilities`, what the list leaves open: taken to be there, because what is not known never rejects."""
     kind: str | None = None
     """`chat`, `embedding`, `image`, `audio`, `moderation`, ... where told."""
     stage: str | None = None
     """`stable`, `preview`, `deprecated` or `retired` where told."""
+    barred: str | None = None
+    """Why this account may not use it, in words, where the list says so."""
     retires: datetime | None = None
     """When the provider ends it (aware); from then on it is as good as retired."""
     aliases: tuple[str, ...] = ()
@@ -34,6 +38,10 @@ class ModelInfo:
     """Kind of token (`input`, `output`, `cache_read`, ...) -> US dollars for one, as decimal text, where the list tells it."""
     local: bool | None = None
     """False where it runs elsewhere although its provider is local (Ollama's cloud models); None: where its provider does."""
+    declared: bool = False
+    """Nobody listed it: the settings of its provider name it."""
+    from_table: frozenset[str] = frozenset()
+    """Names of the fields that the list leaves out and the table of providers fills."""
     digest: str | None = None
     """Two ids with one digest are one model (Ollama)."""
     extra: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)

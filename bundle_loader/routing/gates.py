@@ -13,7 +13,7 @@ from bundle_loader.routing.model_names import family, matches, snapshots_of
 from bundle_loader.routing.offer import Offer
 from bundle_loader.routing.price import FREE, Price
 from bundle_loader.routing.request import Request
-from bundle_loader.routing.standing import Bar, Standing, Wish, bar_against
+from bundle_loader.routing.standing import Bar, Down, Standing, Wish, bar_against
 
 Gate: TypeAlias = Callable[[Request, Offer, ModelInfo], str | None]
 
@@ -33,16 +33,18 @@ def runs_here(offer: Offer, model: ModelInfo) -> bool:
 def kind(request: Request, offer: Offer, model: ModelInfo) -> str | None:
     """Only models that hold a conversation can be delegated to."""
     if model.kind is not None and model.kind != "chat":
-        return f"{model.id} is for {model.kind}, not for chat"
+        return f"{model.id} is {'' if model.kind == 'other' else f'for {model.kind}, '}not for chat"
     return None
 
 
 def stage(request: Request, offer: Offer, model: ModelInfo) -> str | None:
-    """A retired model answers nobody, nor does one whose last day has passed."""
+    """A retired model answers nobody, nor does one whose last day has passed, nor one that the account may not use."""
     ends = model.retires
     if ends is not None and request.now is not None and ends.timestamp() <= request.now:
         return f"{model.id} is retired since {ends.date()}"
-    return f"{model.id} is retired" if model.stage == "retired" else None
+    if model.stage == "retired":
+        return f"{model.id} is retired"
+    return f"{model.id}: {model.barred}" if model.barred is not None else None
 
 
 def ending(model: ModelInfo) -> str | None:
@@ -96,7 +98,7 @@ FORBIDDEN: Final = "forbidden: "
 """How the reason of a mandate begins."""
 
 GATES: Final[tuple[Gate, ...]] = (boundary, kind, stage, capability, window, mandate)
-"""In the order in which they are asked; `budget` comes after all of them."""
+"""In the order in which they are asked; `health` and then `budget` come after all of them."""
 
 PriceOf: TypeAlias = Callable[[Candidate], Price | None]
 
@@ -104,6 +106,13 @@ PriceOf: TypeAlias = Callable[[Candidate], Price | None]
 def local_is_free(candidate: Candidate) -> Price | None:
     """What is known of a price without any book of prices."""
     return FREE if candidate.local else None
+
+
+def health(candidate: Candidate, standing: Standing) -> Down | None:
+    """A provider, or a model, that is known to be down."""
+    if not standing.down:
+        return None
+    return standing.down.get((candidate.provider, None)) or standing.down.get((candidate.provider, candidate.model))
 
 
 def budget(request: Request, candidate: Candidate, tier: str | None, standing: Standing, price_of: PriceOf) -> Bar | None:

@@ -124,16 +124,18 @@ def make_request(
         if not own:
             raise RequestError("preferences is empty, so nothing could answer; leave it out to let the agent decide")
     return Request(
-        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), _needs(needs, tools),
+        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), needed(needs, tools),
         input_floor, local_only, tags=tuple(tags), deadline=deadline or agent.limits.timeout or DEADLINE, now=now,
     )  # fmt: skip
 
 
-def _needs(said: Sequence[str] | None, tools: bool) -> frozenset[str]:
+def needed(said: Sequence[str] | None, tools: bool = False) -> frozenset[str]:
+    """The capabilities that the words name. Raises RequestError for a word that is none of `NEEDS`."""
     words = (said,) if isinstance(said, str) else tuple(said or ())
     for word in words:
         if word not in NEEDS:
-            raise RequestError(f"needs: '{word}' is no capability{did_you_mean(str(word), NEEDS)}; write of {', '.join(NEEDS)}")
+            near = did_you_mean(str(word), NEEDS) or f"; write of {', '.join(NEEDS)}"
+            raise RequestError(f"needs: '{word}' is no capability{near}")
     return frozenset(words) | ({"tools"} if tools else frozenset())
 
 
