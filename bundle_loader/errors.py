@@ -120,6 +120,7 @@ class FailureKind(StrEnum):
     WRONG_REQUEST = "wrong request"
     BROKEN = "broken answer"
     OVER_BUDGET = "over budget"
+    DOWN = "down"
 
 
 class ProviderFailure(BundleLoaderError):
@@ -148,13 +149,55 @@ class ProviderFailure(BundleLoaderError):
         self.request_id = request_id
         self.scope = scope
         """`provider` when the whole provider instance is out, `model` when only this model is."""
+        self.hurried = False
+        """True where the caller's own deadline was so near that the failure says nothing of the provider."""
+
+    @property
+    def counts_against_health(self) -> bool:
+        """True when it tells that the provider or the model does not work now; never for a limit or for the request itself."""
+        return self.kind in (FailureKind.BUSY, FailureKind.BROKEN) and not self.hurried
+
+    @property
+    def model_gone(self) -> bool:
+        """True when the provider does not know the model; a 403 is one that this key may not use, a 429 a spent day."""
+        return self.kind is FailureKind.REFUSED and self.scope == "model" and self.status not in (403, 429)
 
     def __str__(self) -> str:
         status = f" {self.status}" if self.status else ""
         return f"{self.kind}{status}: {self.message}"
 
 
-class OverBudget(ProviderFailure):
+class NotSent(ProviderFailure):
+    """A call that was not made, so that nothing was sent. `retry_after` is when it is worth asking again; None for never."""
+
+    why: str = ""
+    held = False
+    """True where other calls only hold it for now."""
+
+
+class Unhealthy(NotSent):
+    """The provider, or the model, is known to be down."""
+
+    def __init__(
+        self, provider: str, message: str, *, model: str, retry_after: float | None, recovers: float, held: bool
+    ) -> None:
+        super().__init__(FailureKind.DOWN, provider, message, model=model, retry_after=retry_after)
+        self.recovers = recovers
+        """Epoch seconds at which it is asked again."""
+        self.held = held
+        """True where another call is finding out."""
+        self.why = message
+
+
+class NotAdmitted(NotSent):
+    """A gate has something against the candidate that it had nothing against when the route was made."""
+
+    def __init__(self, provider: str, message: str, *, model: str) -> None:
+        super().__init__(FailureKind.REFUSED, provider, message, model=model)
+        self.why = message
+
+
+class OverBudget(NotSent):
     """A budget or a rate limit does not let a call be made; nothing was sent. `retry_after` is when it is worth asking again."""
 
     def __init__(
@@ -256,6 +299,15 @@ class BudgetRefused(NoAnswer):
 
 class AllFailed(NoAnswer):
     """Every candidate was tried and failed."""
+
+    def __init__(self, message: str, *, recovers: float | None = None, **reasons: Any) -> None:
+        super().__init__(message, **reasons)
+        self.recovers = recovers
+        """Epoch seconds from which the first of them may be asked again, where that is after the deadline and known."""
+
+
+class AllDown(AllFailed):
+    """Every candidate is known to be down, and none is asked again before the deadline."""
 
 
 class Stopped(NoAnswer):

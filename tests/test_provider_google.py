@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import pickle
@@ -640,43 +639,6 @@ def test_it_is_a_provider_that_shows_no_key() -> None:
     assert isinstance(provider, Provider)
     assert (provider.id, provider.local) == ("gem", False)
     assert KEY not in repr(provider)
-
-
-def exported() -> dict[str, type[BaseException]]:
-    from google.genai import errors
-
-    found = inspect.getmembers(errors, lambda value: inspect.isclass(value) and issubclass(value, Exception))
-    return {name: kind for name, kind in found if kind.__module__.startswith("google.genai")}
-
-
-def an_error(kind: type[BaseException], code: int) -> BaseException:
-    from google.genai import errors
-
-    if issubclass(kind, errors.APIError):
-        return kind(code, {"error": {"code": code, "message": "words", "status": "X"}})
-    return kind("words")
-
-
-# with no response yet, and inside a success
-KINDS = {
-    "APIError": (FailureKind.BUSY, FailureKind.BUSY),
-    "ClientError": (FailureKind.BUSY, FailureKind.BUSY),
-    "ServerError": (FailureKind.BUSY, FailureKind.BUSY),
-    "ContinuationInterruptedError": (FailureKind.BROKEN, FailureKind.BROKEN),
-    "ExperimentalWarning": (FailureKind.BROKEN, FailureKind.BROKEN),
-    "FunctionInvocationError": (FailureKind.WRONG_REQUEST, FailureKind.BROKEN),
-    "UnknownApiResponseError": (FailureKind.BROKEN, FailureKind.BROKEN),
-    "UnknownFunctionCallArgumentError": (FailureKind.WRONG_REQUEST, FailureKind.BROKEN),
-    "UnsupportedFunctionError": (FailureKind.WRONG_REQUEST, FailureKind.BROKEN),
-}
-
-
-def test_every_exception_of_the_sdk_is_sorted() -> None:
-    found = exported()
-    assert set(found) == set(KINDS)
-    for name, kind in found.items():
-        sorted_kinds = tuple(sort(an_error(kind, 503), "google", MODEL, status=status).kind for status in (None, 200))
-        assert sorted_kinds == KINDS[name], name
 
 
 TRANSPORT = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import inspect
 import json
 import os
 import pickle
@@ -537,22 +536,6 @@ def test_it_is_a_provider_that_shows_no_key() -> None:
     assert isinstance(provider, Provider)
     assert provider.id == "mine"
     assert KEY not in repr(provider)
-
-
-def exported() -> dict[str, type[BaseException]]:
-    import ollama
-
-    return dict(inspect.getmembers(ollama, lambda value: inspect.isclass(value) and issubclass(value, BaseException)))
-
-
-KINDS = {"RequestError": FailureKind.WRONG_REQUEST, "ResponseError": FailureKind.BROKEN}
-
-
-def test_every_exception_of_the_sdk_is_sorted() -> None:
-    found = exported()
-    assert set(found) == set(KINDS)
-    for name, kind in found.items():
-        assert sort(kind("words"), "ollama", MODEL).kind is KINDS[name], name
 
 
 TRANSPORT = [

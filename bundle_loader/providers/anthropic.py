@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Unpack
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import StreamPart
 from bundle_loader.providers import anthropic_wire, faults, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.endpoint import Endpoint, endpoint
+from bundle_loader.providers.link import Way, link
 from bundle_loader.providers.moments import moment
+from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
 
 _MODULES = ("anthropic", "anthropic.resources.models", "httpx2", "httpcore2", "truststore", "aiohttp")
@@ -25,13 +28,22 @@ class AnthropicProvider:
     local = False
 
     def __init__(
-        self, *, id: str = "anthropic", api_key: str | None, base_url: str | None = None, connect_timeout: float = 10.0
+        self,
+        *,
+        id: str = "anthropic",
+        api_key: str | None,
+        base_url: str | None = None,
+        row: ProviderRow | None = None,
+        make: Callable[..., Any] | None = None,
+        **way: Unpack[Way],
     ) -> None:
+        """`make` builds another client of the SDK, from the module and the arguments that all its clients take."""
         self._id = id
-        self._row = table.rows()["anthropic"]
+        self._row = row or table.rows()["anthropic"]
+        self._make = make or (lambda sdk, **given: sdk.AsyncAnthropic(**given))
         self._api_key = api_key
         self._base_url = base_url or self._row.base_url
-        self._connect_timeout = connect_timeout
+        self._link = link(way, local=False)
         self._imitation = id != self._row.id and table.is_private(self._base_url or "")
         self._clients = sdk_client.SdkClients(self._client, *_MODULES)
 
@@ -45,19 +57,25 @@ class AnthropicProvider:
         """Where it listens."""
         return self._base_url or ""
 
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return endpoint(self._row.id, self._base_url, self._api_key)
+
     def __repr__(self) -> str:
         return f"AnthropicProvider(id={self._id!r}, base_url={table.shown(self._base_url)!r})"
 
     def _client(self) -> Any:
         import anthropic
 
-        client = anthropic.AsyncAnthropic(
+        client = self._make(
+            anthropic,
             api_key=self._api_key,
             base_url=self._base_url,
             max_retries=0,
-            timeout=sdk_client.timeout(sdk_client.LIST_SECONDS, self._connect_timeout),
+            timeout=sdk_client.timeout(sdk_client.LIST_SECONDS, self._link.connect),
             open_telemetry=False,
-            http_client=sdk_client.http_client(anthropic, connect_timeout=self._connect_timeout, local=False),
+            http_client=sdk_client.http_client(self.base_url, self._link),
         )
         return sdk_client.without_ambient(client)
 
@@ -68,7 +86,7 @@ class AnthropicProvider:
     async def list_models(self) -> Sequence[ModelInfo]:
         """Every model that is not retired, over all pages."""
         self._need_key()
-        client = await self._clients.get()
+        client = await sdk_client.got(self._clients, self._id, None, self._api_key)
         failed: ProviderFailure | None = None
         models: list[ModelInfo] = []
         try:
@@ -124,7 +142,7 @@ class AnthropicProvider:
             path="/v1/messages",
             body=body,
             seconds=request.timeout,
-            connect_timeout=self._connect_timeout,
+            connect_timeout=self._link.connect,
             secret=self._api_key,
             # an imitation on this machine: llama.cpp closes the connection after every streamed answer without saying so
             options={"headers": {"connection": "close"}} if self._imitation else {},

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 from bundle_loader.messages import StreamPart
 from bundle_loader.providers import compatible_models, faults, table
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.endpoint import Endpoint
+from bundle_loader.providers.link import Way
 from bundle_loader.providers.openai import ChatCalls
 from bundle_loader.providers.table import ProviderRow
+from bundle_loader.providers.unlisted import filled
 from bundle_loader.routing.catalogue import ModelInfo
 
 _MOST_PAGES = 100
@@ -26,15 +29,13 @@ class CompatibleProvider:
         id: str | None = None,
         api_key: str | None = None,
         base_url: str | None = None,
-        connect_timeout: float = 10.0,
+        **way: Unpack[Way],
     ) -> None:
         url = base_url or row.base_url
         if url is None:
             raise ValueError(f"{row.id} has no base_url")
         self._local = row.local and table.is_private(url)
-        self._calls = ChatCalls(
-            row, id=id or row.id, api_key=api_key, base_url=url, connect_timeout=connect_timeout, local=self._local
-        )
+        self._calls = ChatCalls(row, id=id or row.id, api_key=api_key, base_url=url, local=self._local, **way)
 
     @property
     def id(self) -> str:
@@ -50,6 +51,11 @@ class CompatibleProvider:
     def base_url(self) -> str:
         """Where it listens."""
         return self._calls.base_url
+
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return self._calls.saved_as
 
     def __repr__(self) -> str:
         return f"CompatibleProvider({self._calls.row.id!r}, id={self.id!r}, base_url={table.shown(self._calls.base_url)!r})"
@@ -71,7 +77,7 @@ class CompatibleProvider:
             except ValueError as wrong:
                 raise faults.broken(self.id, None, f"the list of models: {wrong}") from None
             if not following:
-                return models
+                return filled(models, self._calls.row)
             # only the query is taken: the key goes to no other server, and a gateway's own path stays
             address = f"{first}?{urlsplit(following).query}"
         raise faults.broken(self.id, None, f"the list of models has no end after {_MOST_PAGES} pages")

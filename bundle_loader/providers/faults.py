@@ -1,148 +1,174 @@
-"""What a provider's error means: one pure table from status, code and wording to a kind of failure."""
+"""What a provider's error means: one pure table from status, code and wording to a kind of failure.
+
+The numbered rules are read from top to bottom; the first that fits decides. `model` and `provider` say what is out.
+
+1. A page of HTML is a gateway's: only the status counts.
+2. 408, 409, 425, 498, 499 and all from 500 on: busy. A 500 or 501 in a vendor's exact words for a request that is too long
+   or not taken is that: some servers know no other status.
+3. 429: the vendor is paid no more, or the account is closed -> refused, provider. A limit of a day or a month whose end is
+   told -> limited until then; one without an end that can be believed -> refused, for the model, since such limits are
+   counted for each model. All else -> limited.
+4. 401, 402, 407 and 451: refused, provider.
+5. 403: in words for content that is refused -> that; about the account, its key or its money -> refused, provider; else
+   refused, model: what one model forbids another may allow.
+6. 404 and 410: a feature that no server of the model takes -> unsupported; else refused, model. 405: refused, provider, as
+   no other path of that server answers better.
+7. 413: a rate limit that the request alone is beyond -> limited; else too long.
+8. Any other 4xx, by its words: key, money, account or place; a cap of the answer that the model does not take; too long; an
+   unknown model; refused content; what this vendor does not take; a model that is loading; else a wrong request.
+9. 3xx: a redirect is not followed, the answer is broken. An error within a success is what its own code or type would be as
+   a status; where it names none, what its words say; else the answer is broken.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Final
 
 from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.providers import fault_words, waits
 from bundle_loader.providers.limit_headers import exhausted_for
 
-_BUSY = frozenset({408, 409, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _MESSAGE_LIMIT = 500
+REQUEST_ID_LIMIT = 200
+Verdict = tuple[FailureKind, str]
+
+BUSY: Final = (FailureKind.BUSY, "model")
+LIMITED: Final = (FailureKind.LIMITED, "model")
+OUT: Final = (FailureKind.REFUSED, "provider")
+GONE: Final = (FailureKind.REFUSED, "model")
+TOO_LONG: Final = (FailureKind.TOO_LONG, "model")
+CONTENT: Final = (FailureKind.CONTENT_REFUSED, "model")
+UNSUPPORTED: Final = (FailureKind.UNSUPPORTED, "provider")
+WRONG: Final = (FailureKind.WRONG_REQUEST, "model")
+BROKEN: Final = (FailureKind.BROKEN, "model")
+
+BY_STATUS: Final[Mapping[int, Verdict]] = MappingProxyType(
+    dict.fromkeys((408, 409, 425, 498, 499), BUSY)
+    | dict.fromkeys((401, 402, 405, 407, 451), OUT)
+    | dict.fromkeys((403, 404, 410), GONE)
+    | {413: TOO_LONG, 429: LIMITED}
+)
+"""What a status means without words, where it is not what its hundred means."""
+_BY_HUNDRED: Final = {1: BROKEN, 2: BROKEN, 3: BROKEN, 4: WRONG}
+
+_AS_STATUS: Final[Mapping[str, int]] = MappingProxyType(
+    dict.fromkeys(("invalid_request_error", "invalid_argument", "failed_precondition", "badrequesterror", "out_of_range"), 400)
+    | dict.fromkeys(("exceed_context_size_error", "context_length_exceeded", "bad_request", "invalid_request"), 400)
+    | dict.fromkeys(("authentication_error", "unauthenticated", "invalid_api_key"), 401)
+    | dict.fromkeys(("billing_error", "payment_required"), 402)
+    | dict.fromkeys(("permission_error", "permission_denied"), 403)
+    | dict.fromkeys(("not_found_error", "not_found", "model_not_found", "notfounderror"), 404)
+    | {"request_too_large": 413, "aborted": 409, "overloaded_error": 529, "deadline_exceeded": 504, "timeout_error": 504}
+    | dict.fromkeys(("rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "insufficient_quota"), 429)
+    | dict.fromkeys(("api_error", "server_error", "internal", "internal_server_error", "internalservererror"), 500)
+    | dict.fromkeys(("unavailable", "unavailable_error", "service_unavailable"), 503)
+)
+"""The status that a vendor gives together with a type or a code; in small letters."""
 
 
-def _words(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
-
-
-_TOO_LONG = _words(
-    r"context.{0,10}(length|window|size)",
-    r"maximum context",
-    r"prompt is too long",
-    r"too many (input )?tokens",
-    r"exceed\w* the (available )?context",
-    r"(input|prompt)\b.{0,40}\b(too long|exceeds?)\b.{0,60}(token|limit|maximum)",
-    r"request_too_large",
-    r"token count.{0,40}exceeds",
-)
-_QUOTA = _words(
-    r"insufficient_quota",
-    r"exceeded your current quota",
-    r"credit balance",
-    r"billing",
-    r"payment required",
-    r"out of credits",
-    r"insufficient (credits|balance)",
-    r"spend limit",
-)
-_UNKNOWN_MODEL = _words(
-    r"model_not_found",
-    r"unknown[_ ]model",
-    r"invalid model\b",
-    r"no such model",
-    r"model\b[^.]{0,80}(does not exist|not found|is not available|not supported for)",
-    r"not a valid model",
-    r"pull(ing)? it first",
-)
-_SAFETY = _words(
-    r"content[_ ](filter|policy)",
-    r"content_policy_violation",
-    r"safety (system|policy|setting)",
-    r"blocked by",
-    r"prohibited[_ ]content",
-    r"responsible ai",
-    r"flagged as",
-)
-_BAD_KEY = _words(
-    r"api[_ ]key (not valid|invalid)", r"invalid[_ ]api[_ ]key", r"api key expired", r"API_KEY_INVALID", r"unregistered callers"
-)
-_UNSUPPORTED = _words(
-    r"unsupported[_ ](parameter|value|modality)",
-    r"unknown parameter",
-    r"unrecognized (request )?argument",
-    r"extra inputs are not permitted",
-    r"does(n't| not) support",
-    r"do not support",
-    r"is not supported",
-    r"not supported (with|by|for)",
-    r"deprecated for this model",
-    r"cannot both be specified",
-    r"invalid (tool|function)[\w ]{0,20}(schema|name|declaration)",
-    r"invalid schema",
-    r"tools?\[?\.?\d*\S{0,40}(schema|input_schema)",
-    r"unknown name \"",
-    r"function_declarations",
-)
-_OVERLOADED = _words(
-    r"overload",
-    r"server_error",
-    r"internal_error",
-    r"api_error",
-    r"unavailable",
-    r"temporarily",
-    r"try again",
-    r"engine is currently",
-)
-_RATE = _words(r"rate[_ ]?limit", r"too many requests", r"resource_exhausted", r"throttl")
-
-
-def kind_of(status: int | None, words: str) -> tuple[FailureKind, str]:
+def kind_of(status: int | None, words: str) -> Verdict:
     """The kind of failure and its scope (`provider` or `model`) for an HTTP status and the vendor's own words.
 
     `words` is the error's type, code and message together. A status of 200 or None is an error inside a stream,
     where only the words count.
     """
-    if status in _BUSY:
-        return FailureKind.BUSY, "model"
+    return _judged(status, "", words, ends=False)
+
+
+def _judged(status: int | None, code: str, message: str, *, ends: bool) -> Verdict:
+    """As `kind_of`; `ends` says that the vendor told when a limit comes back."""
+    if fault_words.is_page(message):
+        return _by_status(status)
+    words = f"{code} {code.replace('_', ' ')} {fault_words.plain(message)}"
+    if status is None or status < 300:
+        status = _status_within(code)
+        if status is None:
+            return _within(words)
+    if status >= 500 or status in (408, 409, 425, 498, 499):
+        return _of_a_server(status, words)
     if status == 429:
-        if _QUOTA.search(words):
-            return FailureKind.REFUSED, "provider"
-        return FailureKind.LIMITED, "model"
-    if status in (401, 402):
-        return FailureKind.REFUSED, "provider"
-    if status == 403 and _SAFETY.search(words):
-        return FailureKind.CONTENT_REFUSED, "model"
+        return _of_a_limit(words, ends)
     if status == 403:
-        return FailureKind.REFUSED, "provider" if _BAD_KEY.search(words) else "model"
-    if status == 404:
-        return FailureKind.REFUSED, "model"
-    if status == 413:
-        return FailureKind.TOO_LONG, "model"
-    if status is not None and 400 <= status < 500:
-        return _kind_of_client_error(words)
-    if status is not None and status >= 500:
-        return FailureKind.BUSY, "model"
-    return _kind_inside_stream(words)
+        return _of_a_ban(words)
+    if status in (404, 410) and "no endpoints found that support" in words.lower():
+        return UNSUPPORTED
+    if status == 413 and fault_words.RATE.search(words):
+        return LIMITED
+    verdict = _by_status(status)
+    return _of_a_client(words) if verdict is WRONG else verdict
 
 
-def _kind_of_client_error(words: str) -> tuple[FailureKind, str]:
-    if _BAD_KEY.search(words) or _QUOTA.search(words):
-        return FailureKind.REFUSED, "provider"
-    if _TOO_LONG.search(words):
-        return FailureKind.TOO_LONG, "model"
-    if _UNKNOWN_MODEL.search(words):
-        return FailureKind.REFUSED, "model"
-    if _SAFETY.search(words):
-        return FailureKind.CONTENT_REFUSED, "model"
-    if _UNSUPPORTED.search(words):
-        return FailureKind.UNSUPPORTED, "provider"
-    return FailureKind.WRONG_REQUEST, "model"
+def _by_status(status: int | None) -> Verdict:
+    if status is None:
+        return BROKEN
+    return BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, BUSY)
 
 
-def _kind_inside_stream(words: str) -> tuple[FailureKind, str]:
-    if _QUOTA.search(words) or _BAD_KEY.search(words):
-        return FailureKind.REFUSED, "provider"
-    if _RATE.search(words):
-        return FailureKind.LIMITED, "model"
-    if _TOO_LONG.search(words):
-        return FailureKind.TOO_LONG, "model"
-    if _SAFETY.search(words):
-        return FailureKind.CONTENT_REFUSED, "model"
-    if _OVERLOADED.search(words):
-        return FailureKind.BUSY, "model"
-    return FailureKind.BROKEN, "model"
+def _status_within(code: str) -> int | None:
+    """The status that an error inside a stream would have had."""
+    for word in code.lower().split():
+        if word.isdecimal() and 400 <= int(word[:4]) < 600:
+            return int(word)
+        if word in _AS_STATUS:
+            return _AS_STATUS[word]
+    return None
+
+
+def _of_a_server(status: int, words: str) -> Verdict:
+    if status in (500, 501):
+        if fault_words.TOO_LONG.search(words):
+            return TOO_LONG
+        if fault_words.UNSUPPORTED.search(words):
+            return UNSUPPORTED
+    return BUSY
+
+
+def _of_a_limit(words: str, ends: bool) -> Verdict:
+    if fault_words.QUOTA.search(words) or fault_words.ACCOUNT.search(words):
+        return OUT
+    spent = fault_words.PER_DAY.search(words) and not fault_words.PER_MINUTE.search(words)
+    return GONE if spent and not ends else LIMITED
+
+
+def _of_a_ban(words: str) -> Verdict:
+    if fault_words.SAFETY.search(words):
+        return CONTENT
+    out = (fault_words.BAD_KEY, fault_words.QUOTA, fault_words.ACCOUNT)
+    return OUT if any(pattern.search(words) for pattern in out) else GONE
+
+
+_OF_A_CLIENT: Final = (
+    (fault_words.BAD_KEY, OUT),
+    (fault_words.QUOTA, OUT),
+    (fault_words.ACCOUNT, OUT),
+    (fault_words.PLACE, OUT),
+    (fault_words.CAP_OF_ANSWER, UNSUPPORTED),
+    (fault_words.TOO_LONG, TOO_LONG),
+    (fault_words.UNKNOWN_MODEL, GONE),
+    (fault_words.SAFETY, CONTENT),
+    (fault_words.UNSUPPORTED, UNSUPPORTED),
+    (fault_words.LOADING, BUSY),
+)
+
+
+def _of_a_client(words: str) -> Verdict:
+    return next((verdict for pattern, verdict in _OF_A_CLIENT if pattern.search(words)), WRONG)
+
+
+_WITHIN: Final = (
+    (fault_words.QUOTA, OUT),
+    (fault_words.BAD_KEY, OUT),
+    (fault_words.RATE, LIMITED),
+    (fault_words.TOO_LONG, TOO_LONG),
+    (fault_words.SAFETY, CONTENT),
+    (fault_words.OVERLOADED, BUSY),
+)
+
+
+def _within(words: str) -> Verdict:
+    return next((verdict for pattern, verdict in _WITHIN if pattern.search(words)), BROKEN)
 
 
 def failure(
@@ -157,16 +183,25 @@ def failure(
     request_id: str | None = None,
     now: float | None = None,
 ) -> ProviderFailure:
-    """Sort one vendor error. `code` is the vendor's own type or code; `retry_after` in seconds wins over the headers."""
-    kind, scope = kind_of(status, f"{code} {message}")
-    if retry_after is None and headers is not None:
-        retry_after = retry_after_seconds(headers, now)
-        if retry_after is None and kind is FailureKind.LIMITED and now is not None:
-            retry_after = exhausted_for(headers, now)
-    text = " ".join(message.split())[:_MESSAGE_LIMIT] or code or "no message"
-    return ProviderFailure(
-        kind, provider, text, model=model, status=status, retry_after=retry_after, request_id=request_id, scope=scope
-    )
+    """Sort one vendor error.
+
+    `code` is the vendor's own type or code. A wait that can be believed is taken from `retry_after` (seconds), else from the
+    headers, else from the words; of a limit also from what the headers say of its reset.
+    """
+    wait = None if retry_after is None else waits.believable(retry_after)
+    if wait is None and headers is not None:
+        wait = waits.from_headers(headers, now)
+        if wait is None and status == 429 and now is not None:
+            wait = exhausted_for(headers, now)
+    if wait is None and not fault_words.is_page(message):
+        wait = waits.from_words(message[:2000])
+    kind, scope = _judged(status, code, message, ends=wait is not None)
+    if kind not in (FailureKind.BUSY, FailureKind.LIMITED):
+        wait = None
+    text = fault_words.without_tags(message) if fault_words.is_page(message) else " ".join(message.split())
+    text = text[:_MESSAGE_LIMIT] or code[:_MESSAGE_LIMIT] or "no message"
+    id = request_id[:REQUEST_ID_LIMIT] if request_id else None
+    return ProviderFailure(kind, provider, text, model=model, status=status, retry_after=wait, request_id=id, scope=scope)
 
 
 def unreachable(provider: str, model: str | None, why: str) -> ProviderFailure:
@@ -190,6 +225,13 @@ def content_refused(provider: str, model: str | None, what: str) -> ProviderFail
     return ProviderFailure(FailureKind.CONTENT_REFUSED, provider, what, model=model)
 
 
+def no_client(error: Exception, provider: str, model: str | None) -> ProviderFailure:
+    """The SDK is not installed, or its client cannot be built from what was declared."""
+    why = " ".join(str(error).split())[:200] or type(error).__name__
+    what = "the SDK is not installed" if isinstance(error, ImportError) else "the SDK's client cannot be built"
+    return ProviderFailure(FailureKind.REFUSED, provider, f"{what} ({why})", model=model, scope="provider")
+
+
 def foreign(error: Exception, provider: str, model: str | None) -> ProviderFailure:
     """What a provider of somebody else's raised that is no `ProviderFailure`: it costs a hop, not the delegation."""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -204,26 +246,3 @@ def no_key(provider: str, variables: tuple[str, ...]) -> ProviderFailure:
     """The provider needs a key and none is set."""
     names = " or ".join(variables)
     return ProviderFailure(FailureKind.REFUSED, provider, f"no key: set {names}", scope="provider")
-
-
-def retry_after_seconds(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds to wait from `retry-after-ms` or `retry-after` (seconds, or an HTTP date when `now` is given)."""
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None:
-        try:
-            return max(0.0, float(milliseconds) / 1000)
-        except ValueError:
-            pass
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    if now is None:
-        return None
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
-        return None

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart
 from bundle_loader.providers import config, faults, google_wire, limit_headers, table
-from bundle_loader.providers.aiohttp_session import open_session
+from bundle_loader.providers.aiohttp_session import httpx_client, open_session
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.bounded import bounded_response
+from bundle_loader.providers.echoes import without_secret
+from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.google_faults import sort
+from bundle_loader.providers.link import Link, Way, link
 from bundle_loader.providers.sdk_client import SdkClients
-from bundle_loader.providers.watched import Watched, without_secret
+from bundle_loader.providers.table import ProviderRow
+from bundle_loader.providers.watched import Watched, current
 from bundle_loader.routing.catalogue import ModelInfo
 
+_MODULES = ("google.genai", "google.genai.types", "google.auth.aio.credentials", "httpcore2", "truststore", "aiohttp")
+_VERSION = "v1"
 _PAGE_SIZE = 1000
 _LIST_SECONDS = 60.0
 _CLIENT_SECONDS = 600.0
@@ -26,6 +34,8 @@ _LEAST_SERVER_SECONDS = 10.0
 _STREAM_TYPES = ("", "text/event-stream", "application/json")
 # The list only says whether a model thinks. Those that do have all the rest as well; of the others nothing is known.
 _OF_THINKING_MODELS = frozenset({"reasoning", "tools", "structured", "vision", "streaming"})
+_TOLD_OF_THINKING = frozenset({"reasoning", "streaming"})
+_PREVIEWS = frozenset({"preview", "experimental", "exp"})
 _KINDS = (
     ("generateContent", "chat"),
     ("embed", "embedding"),
@@ -44,20 +54,36 @@ class GoogleProvider:
     """Gemini models by API key. What the SDK would read from its own environment variables is passed instead."""
 
     def __init__(
-        self, *, id: str = "google", api_key: str | None, base_url: str | None = None, connect_timeout: float = 10.0
+        self,
+        *,
+        id: str = "google",
+        api_key: str | None,
+        base_url: str | None = None,
+        row: ProviderRow | None = None,
+        access: Callable[[], Mapping[str, Any]] | None = None,
+        **way: Unpack[Way],
     ) -> None:
-        """`base_url` is without the API version; None is the vendor's own. `connect_timeout` is in seconds."""
-        self._row = table.rows()["google"]
+        """`base_url` is without the API version; None is the vendor's own.
+
+        `access` gives the arguments of the SDK's client that stand in place of the key (Vertex).
+        """
+        self._row = row or table.rows()["google"]
+        self._access = access or (lambda: {"api_key": api_key or "", "vertexai": False})
         self._id = id
         self._key = api_key
         self._base_url = base_url or self._row.base_url or ""
-        self._connect_timeout = connect_timeout
-        self._clients = SdkClients(self._build)
+        self._link = link(way, local=False)
+        self._clients = SdkClients(self._build, *_MODULES)
 
     @property
     def base_url(self) -> str:
         """Where it listens."""
         return self._base_url
+
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return endpoint(self._row.id, self._base_url, self._key)
 
     def __repr__(self) -> str:
         return f"GoogleProvider(id={self._id!r}, base_url={self._base_url!r})"
@@ -125,22 +151,27 @@ class GoogleProvider:
             raise faults.no_key(self._id, self._row.key_variables)
 
     def _build(self) -> _Client:
-        return _Client(self._key or "", self._base_url, self._connect_timeout)
+        return _Client(self._access(), self._base_url, self._row.api_version or _VERSION, self._link)
 
     async def _listed(self) -> list[Any]:
-        pager = await self._clients.get().models.list(config={"page_size": _PAGE_SIZE})
+        client = await self._clients.get()
+        pager = await client.models.list(config={"page_size": _PAGE_SIZE})
         found = list(pager.page)
         tokens: set[str] = set()
         while token := pager.config.get("page_token"):
             if token in tokens:
                 raise faults.broken(self._id, None, "the list of models leads back to an earlier page")
             tokens.add(token)
-            found += await pager.next_page()
+            page = await pager.next_page()
+            if not page:
+                # a body of another shape is no error to the SDK
+                raise faults.broken(self._id, None, "a later page of the list of models holds none")
+            found += page
         return found
 
     async def _opened(self, request: ChatRequest) -> tuple[Any, tuple[str, ...]]:
         """The SDK's stream, which sends the request when it is first read, and the notes on the config."""
-        client = self._clients.get()
+        client = await self._clients.get()
         parameters, notes = config.translate(self._row, request.model, request.config)
         taken, rest, dropped = _split(parameters, client.config_fields)
         body = google_wire.body(request, self._row.call_ids, rest)
@@ -163,22 +194,27 @@ class GoogleProvider:
 class _Client:
     """The SDK's client on a session of our own. Redirects are not followed: they would take the key to another server."""
 
-    def __init__(self, key: str, base_url: str, connect_timeout: float) -> None:
+    def __init__(self, access: Mapping[str, Any], base_url: str, version: str, link: Link) -> None:
         from google import genai
         from google.genai import types
 
-        self._session = open_session(base_url, connect_timeout=connect_timeout, local=False)
+        if link.client is None:
+            self._session: Any = open_session(base_url, link)
+            sender: dict[str, Any] = {"aiohttp_client": self._session, "async_client_args": {"allow_redirects": False}}
+            self._close = self._session.close
+        else:
+            self._session = _through(base_url, link)
+            sender = {"httpx_async_client": self._session}
+            self._close = self._session.aclose
         self._types = types
         self._client = genai.Client(
-            api_key=key,
-            vertexai=False,
+            **access,
             http_options=types.HttpOptions(
                 base_url=base_url,
-                api_version="v1",
+                api_version=version,
                 timeout=_milliseconds(_CLIENT_SECONDS),
                 retry_options=types.HttpRetryOptions(attempts=1),
-                aiohttp_client=self._session,
-                async_client_args={"allow_redirects": False},
+                **sender,
             ),
         )
         self.models: Any = self._client.aio.models
@@ -192,7 +228,20 @@ class _Client:
     async def close(self) -> None:
         await self._client.aio.aclose()
         self._client.close()
-        await self._session.close()
+        await self._close()
+
+
+def _through(base_url: str, link: Link) -> Any:
+    """The caller's own client, reporting each response to the `Watched` request of its task."""
+    import httpx2
+
+    async def watch(response: Any) -> None:
+        watched = current()
+        if watched is not None:
+            watched.saw(response.status_code, response.headers)
+
+    limit = httpx2.Timeout(None, connect=link.connect)
+    return httpx_client(httpx2, base_url, link, timeout=limit, event_hooks={"response": [watch, bounded_response]})
 
 
 def _milliseconds(seconds: float) -> int:
@@ -219,12 +268,16 @@ def _split(parameters: Mapping[str, Any], fields: frozenset[str]) -> tuple[dict[
 def _info(model: Any) -> ModelInfo:
     extra = {"version": model.version, "description": model.description, "display_name": model.display_name}
     kind = _kind(model.supported_actions)
+    thinks = bool(model.thinking) and kind == "chat"
     return ModelInfo(
-        id=model.name.removeprefix("models/"),
+        # models/NAME, on Vertex publishers/google/models/NAME
+        id=model.name.rpartition("/")[2],
         window=model.input_token_limit,
         output_limit=model.output_token_limit,
-        capabilities=_OF_THINKING_MODELS if model.thinking and kind == "chat" else None,
+        capabilities=_OF_THINKING_MODELS if thinks else None,
+        assumed=_OF_THINKING_MODELS - _TOLD_OF_THINKING if thinks else frozenset(),
         kind=kind,
+        stage=_stage(model.version or "", model.description or ""),
         extra={key: value for key, value in extra.items() if value is not None},
     )
 
@@ -236,3 +289,13 @@ def _kind(actions: Sequence[str] | None) -> str | None:
         if any(given.startswith(action) for given in actions):
             return kind
     return "other"
+
+
+def _stage(version: str, description: str) -> str | None:
+    """`preview` or `stable` where the version's text, or the first word of the description, says so."""
+    said = set(re.split(r"[^a-z]+", version.lower()))
+    first = re.match(r"\W*([a-z]*)", description.lower())
+    word = first[1] if first else ""
+    if said & _PREVIEWS or word in _PREVIEWS:
+        return "preview"
+    return "stable" if word == "stable" else None

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart
 from bundle_loader.providers import config, faults, ollama_wire, table
 from bundle_loader.providers.aiohttp_session import httpx_transport
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.bounded import bounded_response
+from bundle_loader.providers.echoes import without_secret
+from bundle_loader.providers.endpoint import Endpoint, endpoint
+from bundle_loader.providers.link import Link, Way, link
 from bundle_loader.providers.ollama_faults import sort
 from bundle_loader.providers.sdk_client import SdkClients
-from bundle_loader.providers.watched import Watched, without_secret
+from bundle_loader.providers.watched import Watched
 from bundle_loader.routing.catalogue import ModelInfo
 
 if TYPE_CHECKING:
@@ -34,21 +38,26 @@ class OllamaProvider:
         id: str = "ollama",
         base_url: str | None = None,
         api_key: str | None = None,
-        connect_timeout: float = 10.0,
+        **way: Unpack[Way],
     ) -> None:
-        """`base_url` None is this machine's server. `connect_timeout` is in seconds."""
+        """`base_url` None is this machine's server."""
         self._row = table.rows()["ollama"]
         self._id = id
         self._key = api_key
         self._base_url = base_url or self._row.base_url or ""
         self._local = _is_private(self._base_url)
-        self._connect_timeout = connect_timeout
+        self._link = link(way, local=self._local)
         self._clients = SdkClients(self._build, *_MODULES)
 
     @property
     def base_url(self) -> str:
         """Where it listens."""
         return self._base_url
+
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return endpoint(self._row.id, self._base_url, self._key)
 
     def __repr__(self) -> str:
         return f"OllamaProvider(id={self._id!r}, base_url={self._base_url!r})"
@@ -110,7 +119,7 @@ class OllamaProvider:
         await self._clients.aclose()
 
     def _build(self) -> _Client:
-        return _Client(self._base_url, self._key, self._connect_timeout, self._local)
+        return _Client(self._base_url, self._key, self._link)
 
     def _fields(self, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The arguments of the SDK's `chat`. A config key that is none of its fields is one of the model's options."""
@@ -139,7 +148,8 @@ class _Client:
     through a proxy of the environment.
     """
 
-    def __init__(self, base_url: str, key: str | None, connect_timeout: float, local: bool) -> None:
+    def __init__(self, base_url: str, key: str | None, link: Link) -> None:
+        import httpx
         import ollama
 
         async def without_key(request: httpx.Request) -> None:
@@ -149,11 +159,11 @@ class _Client:
         self._client: Any = ollama.AsyncClient(
             host=base_url,
             headers={"authorization": f"Bearer {key}"} if key else None,
-            timeout=None,
+            timeout=httpx.Timeout(None, connect=link.connect),
             follow_redirects=False,
             trust_env=False,
-            transport=httpx_transport(base_url, connect_timeout=connect_timeout, local=local),
-            event_hooks={"request": [] if key else [without_key]},
+            transport=httpx_transport(httpx, base_url, link),
+            event_hooks={"request": [] if key else [without_key], "response": [bounded_response]},
         )
         self.list = self._client.list
         self.chat = self._client.chat
@@ -180,7 +190,18 @@ def _info(model: Any) -> ModelInfo:
         "quantization_level": details.quantization_level if details else None,
     }
     kept: Mapping[str, object] = {key: value for key, value in extra.items() if value is not None}
-    return ModelInfo(id=model.model, digest=model.digest or None, local=False if _is_remote(model.model) else None, extra=kept)
+    return ModelInfo(
+        id=model.model,
+        kind="embedding" if details and _only_embeds([details.family, *(details.families or ())]) else None,
+        digest=model.digest or None,
+        local=False if _is_remote(model.model) else None,
+        extra=kept,
+    )
+
+
+def _only_embeds(families: Sequence[str | None]) -> bool:
+    """The architectures after BERT read text and write none: bert, nomic-bert, jina-bert-v2, modern-bert, ..."""
+    return any("bert" in family.lower() for family in families if family)
 
 
 def _is_remote(id: str) -> bool:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 
 from bundle_loader.errors import ProviderFailure
-from bundle_loader.providers import faults
+from bundle_loader.providers import fault_bodies, faults
+from bundle_loader.providers.bounded import too_large
 
 
 def sort(
@@ -24,12 +25,14 @@ def sort(
     `status` and `headers` are those of the response, None where there was none yet; the SDK's own exceptions carry no
     headers. A connection lost before a response is an unreachable server, and one lost after it a cut answer.
     """
+    if isinstance(error, ImportError):
+        return faults.no_client(error, provider, model)
     import aiohttp
     import httpx
     import ollama
 
     if isinstance(error, ProviderFailure):
-        return error
+        return too_large(error, provider) or error
     if isinstance(error, ollama.ResponseError):
         # an error inside a stream of status 200 has -1 for its status: only its words count
         number = error.status_code if error.status_code >= 300 else None
@@ -58,10 +61,18 @@ def sort(
 def _failure(
     provider: str, model: str | None, status: int | None, said: object, headers: Mapping[str, str] | None
 ) -> ProviderFailure:
-    words = said if isinstance(said, str) else json.dumps(said, default=str)
-    message = words or f"status {status} without words"
+    code, message = fault_bodies.words({"error": said})
     request_id = headers.get("x-request-id") if headers else None
-    return faults.failure(provider, model, status, message, headers=headers, request_id=request_id, now=time.time())
+    return faults.failure(
+        provider,
+        model,
+        status,
+        message if said else f"status {status} without words",
+        code=code,
+        headers=headers,
+        request_id=request_id,
+        now=time.time(),
+    )
 
 
 def _words(error: BaseException, limit: int = 200) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import StreamPart
 from bundle_loader.providers import faults, openai_wire, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.endpoint import Endpoint, endpoint
+from bundle_loader.providers.link import Way, link
 from bundle_loader.providers.moments import moment
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
 
 _T = TypeVar("_T")
 
-_MODULES = ("openai", "openai.resources.models", "httpx2", "httpcore2", "truststore", "aiohttp")
+# httpx is Ollama's: where it is half imported at the moment, each call of OpenAI's SDK trips over it
+# the SDK looks whether httpx is there, and would find it half imported while another SDK's import is under way
+_MODULES = ("openai", "openai.resources.models", "httpx", "httpx2", "httpcore2", "truststore", "aiohttp")
 _OPTIONS: Mapping[str, Any] = {"security": {"bearer_auth": True}}
 _OPTIONS_FOR_ONE: Mapping[str, Any] = {**_OPTIONS, "headers": {"connection": "close"}}
 
@@ -24,32 +28,46 @@ class ChatCalls:
     """The OpenAI SDK pointed at one server: streamed chats and whatever else its client can fetch."""
 
     def __init__(
-        self, row: ProviderRow, *, id: str, api_key: str | None, base_url: str, connect_timeout: float, local: bool
+        self,
+        row: ProviderRow,
+        *,
+        id: str,
+        api_key: str | None,
+        base_url: str,
+        local: bool,
+        make: Callable[..., Any] | None = None,
+        **way: Unpack[Way],
     ) -> None:
+        """`make` builds another client of the SDK, from the module and the arguments that all its clients take."""
         self.row = row
+        self._make = make or (lambda sdk, **given: sdk.AsyncOpenAI(base_url=base_url, **given))
         self.id = id
         self.base_url = base_url
         self._api_key = api_key
-        self._connect_timeout = connect_timeout
-        self._local = local
+        self._link = link(way, local=local)
         self._clients = sdk_client.SdkClients(self._client, *_MODULES)
 
     def _client(self) -> Any:
         import openai
 
-        client = openai.AsyncOpenAI(
+        client = self._make(
+            openai,
             # the SDK insists on a key; a server that needs none ignores it
             api_key=self._api_key or "none",
             admin_api_key="",
             webhook_secret="",
-            base_url=self.base_url,
             max_retries=0,
-            timeout=sdk_client.timeout(sdk_client.LIST_SECONDS, self._connect_timeout),
-            http_client=sdk_client.http_client(openai, connect_timeout=self._connect_timeout, local=self._local),
+            timeout=sdk_client.timeout(sdk_client.LIST_SECONDS, self._link.connect),
+            http_client=sdk_client.http_client(self.base_url, self._link),
         )
         # taken from the environment when not given; another vendor must not learn them
         client.organization = client.project = None
         return sdk_client.without_ambient(client)
+
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return endpoint(self.row.id, self.base_url, self._api_key)
 
     def need_key(self) -> None:
         """Raise ProviderFailure when the server needs a key and there is none."""
@@ -59,7 +77,7 @@ class ChatCalls:
     async def fetch(self, ask: Callable[[Any], Awaitable[_T]]) -> _T:
         """What `ask` gets from the SDK's client. Raises ProviderFailure for every way to fail."""
         self.need_key()
-        client = await self._clients.get()
+        client = await sdk_client.got(self._clients, self.id, None, self._api_key)
         failed: ProviderFailure
         try:
             return await ask(client)
@@ -86,7 +104,7 @@ class ChatCalls:
             path="/chat/completions",
             body=body,
             seconds=request.timeout,
-            connect_timeout=self._connect_timeout,
+            connect_timeout=self._link.connect,
             secret=self._api_key,
             options=_OPTIONS if self.row.keep_alive else _OPTIONS_FOR_ONE,
             limit_windows=self.row.limit_windows,
@@ -103,12 +121,10 @@ class OpenAIProvider:
 
     local = False
 
-    def __init__(
-        self, *, id: str = "openai", api_key: str | None, base_url: str | None = None, connect_timeout: float = 10.0
-    ) -> None:
+    def __init__(self, *, id: str = "openai", api_key: str | None, base_url: str | None = None, **way: Unpack[Way]) -> None:
         row = table.rows()["openai"]
         url = base_url or row.base_url or ""
-        self._calls = ChatCalls(row, id=id, api_key=api_key, base_url=url, connect_timeout=connect_timeout, local=False)
+        self._calls = ChatCalls(row, id=id, api_key=api_key, base_url=url, local=False, **way)
 
     @property
     def id(self) -> str:
@@ -119,6 +135,11 @@ class OpenAIProvider:
     def base_url(self) -> str:
         """Where it listens."""
         return self._calls.base_url
+
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return self._calls.saved_as
 
     def __repr__(self) -> str:
         return f"OpenAIProvider(id={self.id!r}, base_url={table.shown(self._calls.base_url)!r})"

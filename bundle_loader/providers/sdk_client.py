@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -14,32 +15,45 @@ from typing import Any, Protocol
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart, Turn
 from bundle_loader.providers import faults, limit_headers, sdk_faults
+from bundle_loader.providers.aiohttp_session import httpx_client
+from bundle_loader.providers.bounded import bounded_response
+from bundle_loader.providers.echoes import without_secret
+from bundle_loader.providers.link import Link
 from bundle_loader.providers.patience import Patience
+from bundle_loader.providers.sdk_import import imported
 from bundle_loader.providers.sse import SseParser
 
-CONNECTIONS = 1000
-"""The most connections that one provider keeps open at once."""
 LIST_SECONDS = 30.0
 """The longest that one page of a list may take."""
 
-_IDLE_SECONDS = 15.0
 _DRAIN_SECONDS = 0.25
 
 
 class SdkClients:
     """One SDK client for each event loop that asks: an open connection belongs to the loop that made it."""
 
-    def __init__(self, build: Callable[[], Any]) -> None:
+    def __init__(self, build: Callable[[], Any], sdk: str, *later: str) -> None:
+        """`sdk` is the module; `later` are those that `build` and the client's first request import."""
         self._build = build
+        self._sdk = sdk
+        self._later = later
         self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
 
-    def get(self) -> Any:
-        """The client of the running loop, built on first use."""
+    async def get(self) -> Any:
+        """The client of the running loop, built on first use, once its modules are imported beside the loop."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            client = self._clients[loop] = self._build()
+            await imported(self._sdk, self._later)
+            # somebody else may have built it meanwhile
+            client = self._clients.get(loop) or self._build()
+            self._clients[loop] = client
         return client
+
+    @property
+    def sdk(self) -> ModuleType:
+        """The SDK, once a client was got."""
+        return sys.modules[self._sdk]
 
     async def aclose(self) -> None:
         """Close the running loop's client and forget those of loops that have ended."""
@@ -50,20 +64,22 @@ class SdkClients:
             await client.close()
 
 
-def http_client(sdk: ModuleType, *, connect_timeout: float, local: bool) -> Any:
-    """The SDK's own aiohttp client, which costs a quarter less CPU than its default.
+async def got(clients: SdkClients, provider: str, model: str | None, secret: str | None) -> Any:
+    """The client of the running loop. Raises ProviderFailure where it cannot be had."""
+    try:
+        return await clients.get()
+    except Exception as error:  # noqa: BLE001 - the adapter's boundary
+        failed = sdk_faults.client_failure(error, provider, model, secret)
+    # raised out here so that it has no context
+    raise failed
 
-    Redirects are not followed: they could lead from a local server to a distant one. A local server is never
-    reached through a proxy of the environment.
-    """
+
+def http_client(base_url: str, link: Link) -> Any:
+    """The client that an SDK sends with, in place of its own."""
     import httpx2
 
-    return sdk.DefaultAioHttpClient(
-        timeout=timeout(LIST_SECONDS, connect_timeout),
-        limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_IDLE_SECONDS),
-        follow_redirects=False,
-        trust_env=not local,
-    )
+    limit = timeout(LIST_SECONDS, link.connect)
+    return httpx_client(httpx2, base_url, link, timeout=limit, event_hooks={"response": [bounded_response]})
 
 
 def without_ambient(client: Any) -> Any:
@@ -94,8 +110,7 @@ class Answer(Protocol):
 class Call:
     """One streamed request: the SDK sends it, this reads the answer, and every way to fail is a `ProviderFailure`."""
 
-    sdk: ModuleType
-    client: Any
+    clients: SdkClients
     provider: str
     model: str
     path: str
@@ -106,6 +121,7 @@ class Call:
     options: Mapping[str, Any] = field(default_factory=dict)
     limit_windows: Mapping[str, str] = field(default_factory=dict)
     """As in the provider's row."""
+    _client: Any = field(default=None, init=False)
     _response: Any = field(default=None, init=False)
 
     async def run(self, answer: Answer, notes: tuple[str, ...]) -> AsyncGenerator[StreamPart]:
@@ -116,6 +132,7 @@ class Call:
         """
         failed: ProviderFailure | None = None
         turn: Turn | None = None
+        self._client = await got(self.clients, self.provider, self.model, self.secret)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.seconds
         patience = Patience()
@@ -150,12 +167,12 @@ class Call:
 
     async def _send(self) -> None:
         """Open the answer. A success status with a page or a JSON object is not a stream."""
-        self._response = await self.client.post(
+        self._response = await self._client.post(
             self.path,
             cast_to=_response_type(),
             body=self.body,
             stream=True,
-            stream_cls=self.sdk.AsyncStream,
+            stream_cls=self.clients.sdk.AsyncStream,
             options={"timeout": timeout(self.seconds, self.connect_timeout), **self.options},
         )
         kind = self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -178,7 +195,7 @@ class Call:
         answering = self._response is not None
         failed = sdk_faults.sort(
             error,
-            self.sdk,
+            self.clients.sdk,
             provider=self.provider,
             model=self.model,
             seconds=self.seconds,
@@ -187,6 +204,7 @@ class Call:
         )
         if answering and failed.request_id is None:
             failed.request_id = sdk_faults.request_id(self._response.headers)
+            without_secret(failed, self.secret)
         return failed
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from types import ModuleType
 from typing import Any
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.providers import faults
+from bundle_loader.providers import fault_bodies, faults
+from bundle_loader.providers.bounded import too_large
+from bundle_loader.providers.echoes import without_secret
+from bundle_loader.providers.fault_bodies import words
 
 _BY_NAME = {
     "CredentialsError": (FailureKind.REFUSED, "provider"),
@@ -20,11 +23,6 @@ _BY_NAME = {
     "ContentFilterFinishReasonError": (FailureKind.CONTENT_REFUSED, "model"),
     "RetryableError": (FailureKind.BUSY, "model"),
 }
-_ACCOUNT = frozenset({"organization_on_hold", "cmek_key_disabled", "cmek_key_network_blocked"})
-"""Codes of status 400 that are about the account, not about the request."""
-_SHORTEST_SECRET = 4
-"""Characters. What is shorter is a word such as `any` for a server that needs no key."""
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 def sort(
@@ -42,20 +40,13 @@ def sort(
     `answering` says that a success status had already arrived: a connection lost then is a cut answer. `secret` never
     appears in the result, whatever a server echoes.
     """
-    failed = _sorted(error, sdk, provider, model, seconds, answering)
-    if secret and len(secret) >= _SHORTEST_SECRET:
-        failed.message = _without(secret, failed.message)
-        failed.args = (failed.message,)
-    return failed
+    failed = too_large(error, provider) or _sorted(error, sdk, provider, model, seconds, answering)
+    return without_secret(failed, secret)
 
 
-def _without(secret: str, text: str) -> str:
-    """`text` without the secret, even where the end of the text cut it."""
-    text = text.replace(secret, "[key]")
-    for length in range(len(secret) - 1, _SHORTEST_SECRET - 1, -1):
-        if text.endswith(secret[:length]):
-            return text[:-length] + "[key]"
-    return text
+def client_failure(error: Exception, provider: str, model: str | None, secret: str | None) -> ProviderFailure:
+    """The failure where the SDK is not installed, or its client cannot be built from what was declared."""
+    return without_secret(faults.no_client(error, provider, model), secret)
 
 
 def _sorted(
@@ -104,6 +95,7 @@ def _lost(error: BaseException, sdk: ModuleType) -> tuple[_Lost, str] | None:
     while (beneath := chain[-1].__cause__) is not None:
         chain.append(beneath)
     kinds = (
+        (_Lost.UNREACHABLE, aiohttp.ConnectionTimeoutError | httpx2.ConnectTimeout),
         (_Lost.SLOW, TimeoutError),
         (_Lost.CUT, aiohttp.ClientPayloadError),
         (_Lost.UNREACHABLE, aiohttp.ClientError | OSError),
@@ -119,30 +111,35 @@ def _lost(error: BaseException, sdk: ModuleType) -> tuple[_Lost, str] | None:
 
 def _status_failure(error: Any, provider: str, model: str | None) -> ProviderFailure:
     status = int(error.status_code)
-    code, message = words(error.body)
+    body = _whole(error)
+    code, message = words(body)
     headers: Mapping[str, str] = error.response.headers
-    message = message or f"status {status} without words"
-    if not _ACCOUNT.isdisjoint(code.split()):
-        id = request_id(headers)
-        return ProviderFailure(
-            FailureKind.REFUSED, provider, message, model=model, status=status, request_id=id, scope="provider"
-        )
     return faults.failure(
         provider,
         model,
         status,
-        message,
-        # codes such as enforced_spend_limit_reached are read as words
-        code=f"{code} {code.replace('_', ' ')}",
-        headers=headers,
+        message or f"status {status} without words",
+        code=code,
+        headers={**fault_bodies.headers(body), **headers},
+        retry_after=fault_bodies.wait(body),
         request_id=request_id(headers),
         now=time.time(),
     )
 
 
+def _whole(error: Any) -> object:
+    """The body as it came: one of the SDKs keeps only what stands below `error`."""
+    with suppress(Exception):
+        body = json.loads(error.response.content)
+        if isinstance(body, Mapping | list):
+            return body
+    return error.body
+
+
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The vendor's id of a request, from the headers of its answer."""
-    return headers.get("request-id") or headers.get("x-request-id")
+    id = headers.get("request-id") or headers.get("x-request-id")
+    return id[: faults.REQUEST_ID_LIMIT] if id else None
 
 
 def inside_stream(error: object, provider: str, model: str | None) -> ProviderFailure:
@@ -150,35 +147,17 @@ def inside_stream(error: object, provider: str, model: str | None) -> ProviderFa
 
     A numeric code that is an HTTP status counts as one; else the words decide.
     """
-    code, message = words({"error": error})
+    body = {"error": error}
+    code, message = words(body)
     number = error.get("code") if isinstance(error, Mapping) else None
     status = number if isinstance(number, int) and not isinstance(number, bool) and 400 <= number < 600 else None
-    return faults.failure(provider, model, status, message or code, code=code)
-
-
-def words(body: object) -> tuple[str, str]:
-    """The type and code of an error body as one text, and its message, from any of the shapes that vendors use."""
-    if isinstance(body, str):
-        return "", " ".join(_TAGS.sub(" ", body).split())
-    if not isinstance(body, Mapping):
-        return "", "" if body is None else _plain(body)
-    inner = body.get("error", body)
-    if not isinstance(inner, Mapping):
-        return str(body.get("code") or ""), _plain(inner)
-    codes = [inner.get("type"), inner.get("code"), inner.get("status")]
-    details = inner.get("details")
-    if isinstance(details, Mapping):
-        codes.append(details.get("error_code"))
-    message = _plain(inner.get("message") or inner.get("detail") or inner.get("msg") or "")
-    metadata = inner.get("metadata")
-    raw = _plain(metadata.get("raw") or "") if isinstance(metadata, Mapping) else ""
-    if raw and raw not in message:
-        # what the server behind a relay said
-        message += f": {raw}"
-    if not message and inner:
-        message = _plain(inner)
-    return " ".join(str(code) for code in codes if code), message
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return faults.failure(
+        provider,
+        model,
+        status,
+        message or code or "an error without words",
+        code=code,
+        headers=fault_bodies.headers(body),
+        retry_after=fault_bodies.wait(body),
+        now=time.time(),
+    )

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import TypeVar
 
-from bundle_loader.errors import ProviderFailure
 from bundle_loader.providers.patience import Patience
 
 _T = TypeVar("_T")
@@ -79,11 +78,3 @@ _CURRENT: ContextVar[Watched | None] = ContextVar("bundle_loader_watched_request
 def current() -> Watched | None:
     """The request whose step runs now in this task."""
     return _CURRENT.get()
-
-
-def without_secret(failed: ProviderFailure, secret: str | None) -> ProviderFailure:
-    """The same failure; where a server echoed the secret, `[key]` stands instead."""
-    if secret and len(secret) > 3 and secret in failed.message:
-        failed.message = failed.message.replace(secret, "[key]")
-        failed.args = (failed.message,)
-    return failed
