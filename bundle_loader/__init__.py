@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bundle_loader.delegation.result import DoneEvent as DoneEvent
     from bundle_loader.delegation.spawner import Spawner as Spawner
     from bundle_loader.delegation.tools import Tool as Tool
+    from bundle_loader.errors import AllDown as AllDown
     from bundle_loader.errors import AllFailed as AllFailed
     from bundle_loader.errors import BrokenAnswer as BrokenAnswer
     from bundle_loader.errors import BudgetRefused as BudgetRefused
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from bundle_loader.events import ToolEvent as ToolEvent
     from bundle_loader.events import TurnEvent as TurnEvent
     from bundle_loader.host import Host as Host
-    from bundle_loader.ledger.meter import CallEstimate as CallEstimate
+    from bundle_loader.ledger.estimate import CallEstimate as CallEstimate
     from bundle_loader.messages import Message as Message
     from bundle_loader.messages import Usage as Usage
     from bundle_loader.providers.base import Provider as Provider
@@ -67,6 +68,7 @@ _HOMES = {
     "delegation.spawner": ("Spawner",),
     "delegation.tools": ("Tool",),
     "errors": (
+        "AllDown",
         "AllFailed",
         "BrokenAnswer",
         "BudgetRefused",

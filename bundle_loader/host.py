@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Unpack
 
 from bundle_loader.declared.bundle import Bundle
+from bundle_loader.declared.models_lock import ModelsLock
+from bundle_loader.declared.tables import Timeouts
 from bundle_loader.delegation.delegator import Delegator, Work
 from bundle_loader.delegation.result import DelegationResult, StreamEvent
 from bundle_loader.delegation.run import Run
@@ -22,25 +25,32 @@ from bundle_loader.delegation.spawner import ProviderSpawner, Spawner
 from bundle_loader.delegation.tools import Tool
 from bundle_loader.errors import RequestError
 from bundle_loader.events import CatalogueChanged, HostEvent, PatternMoved
+from bundle_loader.ledger.breakers import Breakers
 from bundle_loader.ledger.budgets import Budgets
 from bundle_loader.ledger.fold import Fold
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.prices import PriceBook, Priced, Sale, sale_way
+from bundle_loader.ledger.slots import Slots
 from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import STALE, Catalogues
-from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_kinds, live_providers
-from bundle_loader.providers.rates import rate_limits
-from bundle_loader.providers.saved import Endpoint, SavedCatalogues, endpoint
+from bundle_loader.providers.endpoint import Endpoint, endpoint, short_hash
+from bundle_loader.providers.env_files import with_env_files
+from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
+from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
+from bundle_loader.providers.saved import SavedCatalogues
 from bundle_loader.providers.simulated import simulated_providers
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.catalogue import Catalogue
+from bundle_loader.routing.named import named_preferences
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import Choice
+from bundle_loader.routing.resolve import Resolver
 from bundle_loader.routing.standing import Standing
 from bundle_loader.sources.home import catalogues_folder, ledger_file
 from bundle_loader.sources.load import load_bundle
+from bundle_loader.sources.models_lock import find_models_lock, read_lock_file
 from bundle_loader.sources.settings import find_settings
 
 logger = logging.getLogger("bundle_loader")
@@ -53,14 +63,17 @@ class Host:
     """Routes and delegates. Use it as `async with Host(bundle) as host`; it belongs to the event loop it is entered in.
 
     `bundle` is a `Bundle`, or a name or path for `load_bundle`. `providers` maps ids to providers and is then all that is
-    mounted; without it every provider of the environment is (`environment` defaults to `os.environ`). `simulate` mounts the
-    simulated provider under every id, `faults` maps ids to faults of it (`{"anthropic": "503"}`). `ledger` is a path, by
-    default a file in the user's data folder, another one where all that is mounted is simulated. `spawner` replaces the one
-    that drives the SDKs.
+    mounted; without it every provider of the environment is (`environment` defaults to `os.environ`; `.env` files stand
+    behind it). `simulate` mounts the simulated provider under every id, `faults` maps ids to faults of it
+    (`{"anthropic": "503"}`). `ledger` is a path, by default a file in the user's data folder, another one where all that is
+    mounted is simulated. `spawner` replaces the one that drives the SDKs.
 
     Lists of models are saved in the folder `catalogues`: by default one in the user's data folder for the providers of the
-    environment, and none for `providers`. `stale` is the age in seconds up to which an older list serves while it is renewed;
-    with 0 every renewal is waited for. `listener` is called with each `CatalogueChanged` and `PatternMoved`, in the host's loop.
+    environment, and none for `providers`. `models_lock` is the file that holds patterns to models; True is the project's,
+    for the providers of the environment and simulated ones, and False is none. `stale` is the age in seconds up to which an
+    older list serves while it is renewed; with 0 every renewal is waited for. At most `max_calls` requests to providers are under
+    way at a time, and `timeouts` are the limits of time that hold where a provider's own settings say none. `listener` is called with each
+    `CatalogueChanged` and `PatternMoved`, in the host's loop.
     """
 
     def __init__(
@@ -74,23 +87,32 @@ class Host:
         environment: Mapping[str, str] | None = None,
         spawner: Spawner | None = None,
         catalogues: str | Path | None = None,
+        models_lock: str | Path | bool = True,
+        max_calls: int | None = None,
+        timeouts: Timeouts | None = None,
         stale: float = STALE,
         listener: Callable[[HostEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         environment = os.environ if environment is None else environment
+        self._timeouts = timeouts or Timeouts()
+        if max_calls is not None and (isinstance(max_calls, bool) or not isinstance(max_calls, int) or max_calls < 1):
+            raise RequestError(f"max_calls is a whole number of at least 1, not {max_calls!r}")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
         if faults and not simulate:
             raise RequestError("faults are for simulated providers; give simulate=True as well")
         if simulate and providers is not None:
             raise RequestError("give either providers or simulate=True, not both")
+        variables = environment if simulate or providers is not None else with_env_files(environment)
         self._mounted: Mapping[str, Provider | Missing] = (
             simulated_providers(faults)
             if simulate
             else dict(providers)
             if providers is not None
-            else live_providers(environment, self.bundle.providers)
+            else live_providers(variables, self.bundle.providers, timeouts=self._timeouts)
         )
+        self.keys = live_keys(variables, self.bundle.providers) if not simulate and providers is None else {}
+        """Which provider's key is in which variable, and where that was read; never the key."""
         played = simulate or (bool(providers) and all(getattr(one, "simulated", False) for one in (providers or {}).values()))
         self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=played)
         self._saved: SavedCatalogues | None = None
@@ -98,10 +120,12 @@ class Host:
         if not simulate and (catalogues is not None or providers is None):
             self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
             self._endpoints = (
-                live_endpoints(environment, self.bundle.providers)
+                live_endpoints(variables, self.bundle.providers)
                 if providers is None
-                else {id: endpoint(type(one).__qualname__, getattr(one, "base_url", None)) for id, one in providers.items()}
+                else {id: _saved_as(one) for id, one in providers.items()}
             )
+        self.models_lock = _lock(models_lock, environment, simulated=played, found=providers is None)
+        """Which models patterns are held to."""
         self._stale = stale
         self._listener = listener
         self.clock = clock
@@ -110,6 +134,11 @@ class Host:
         """What models cost, and who says so."""
         self.budgets = Budgets(tuple(self.bundle.budgets.values()), rate_limits(self._mounted, self.bundle.providers))
         """What may be spent: the bundle's and the settings' budgets, and the providers' rate limits."""
+        whose = {id: short_hash(at.fingerprint, at.credential) for id, at in self._endpoints.items()}
+        self.breakers = Breakers(whose, shared=not played)
+        """Which providers and models are down; what is simulated is down in this host only."""
+        self.slots = Slots(max_calls, most_calls(self._mounted, self.bundle.providers))
+        """How many calls may be under way at a time."""
         self._simulate = played
         self._ledger: Ledger | None = None
         self._fold: Fold | None = None
@@ -134,7 +163,8 @@ class Host:
             endpoints=self._endpoints,
             changed=self._changed,
         )
-        self._delegator = Delegator(self.bundle, catalogues, self._spawner, self)
+        resolver = Resolver(self.models_lock, self.bundle.model_order)
+        self._delegator = Delegator(self.bundle, catalogues, self._spawner, self, resolver)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -247,7 +277,10 @@ class Host:
         removed = tuple(id for id in before if id not in after)
         events: list[HostEvent] = [CatalogueChanged(new.provider, added, removed)] if added or removed else []
         if self._delegator is not None:
-            events += [PatternMoved(new.provider, *move) for move in self._delegator.resolver.moved(old, new)]
+            # also of the patterns that nobody has asked for since this process began: the old list may be an earlier one's
+            meant = self._delegator.catalogues.meant
+            patterns = (item.model for item in named_preferences(self.bundle) if new.provider in meant(item.provider))
+            events += [PatternMoved(new.provider, *move) for move in self._delegator.resolver.moved(old, new, patterns)]
         for event in events:
             logger.info("%s", event)
             if self._listener is not None:
@@ -259,6 +292,11 @@ class Host:
     def local(self) -> tuple[str, ...]:
         """The mounted providers that run on this machine or its private network."""
         return tuple(id for id, provider in self._mounted.items() if not isinstance(provider, Missing) and provider.local)
+
+    def timeouts(self, provider: str) -> Timeouts:
+        """The limits of time for a provider: what its settings say, else what the host was given."""
+        own = settings_of(provider, self.bundle.providers)
+        return own.timeouts.over(self._timeouts) if own is not None else self._timeouts
 
     def price(self, candidate: Candidate, answered: str | None) -> Priced:
         """The price of what answered, else of what was asked, and who says so."""
@@ -289,12 +327,27 @@ class Host:
         standing = await self._fold.standing(self.clock(), whole=whole)
         for closed in standing.closed.values():
             self.budgets.close(closed.key, closed.until)
-        return standing
+        now = self.clock()
+        self.breakers.merge(self._fold.breakers, now)
+        down = self.breakers.down(now)
+        return replace(standing, down=down) if down else standing
 
     def _provider(self, id: str) -> Provider:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
+
+
+def _lock(said: str | Path | bool, environment: Mapping[str, str], *, simulated: bool, found: bool) -> ModelsLock:
+    if isinstance(said, bool):
+        return find_models_lock(environment, simulated=simulated) if said and found else ModelsLock(simulated=simulated)
+    return read_lock_file(Path(said), simulated=simulated)
+
+
+def _saved_as(provider: Provider) -> Endpoint:
+    """What a host's own provider says of itself, else its class and address."""
+    told = getattr(provider, "saved_as", None)
+    return told if isinstance(told, Endpoint) else endpoint(type(provider).__qualname__, getattr(provider, "base_url", None))
 
 
 def _work(

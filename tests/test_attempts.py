@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle_loader.declared.preference import Preference
-from bundle_loader.delegation.attempts import MOST_WAITS, Answered, End, Failed, Try, Verdict, attempts
+from bundle_loader.delegation.attempts import Answered, End, Failed, Try, Verdict, attempts
+from bundle_loader.delegation.chain import MOST_WAITS
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.catalogue import ModelInfo
@@ -89,8 +90,8 @@ def test_without_candidates_all_have_failed() -> None:
 TABLE = {
     "busy 503": (failed(K.BUSY, status=503), ["a/two", "b/one", "c/one"]),
     "busy, the whole provider": (failed(K.BUSY, scope="provider"), ["a/two", "b/one", "c/one"]),
-    "busy with Retry-After and others left": (failed(K.BUSY, status=529, retry_after=1.0), ["a/two", "b/one", "c/one"]),
-    "limited": (failed(K.LIMITED, status=429, retry_after=1.0), ["a/two", "b/one", "c/one"]),
+    "busy with Retry-After and others left": (failed(K.BUSY, status=529, retry_after=1.0), ["a/two", "b/one", "c/one", "a/one"]),
+    "limited": (failed(K.LIMITED, status=429, retry_after=1.0), ["a/two", "b/one", "c/one", "a/one"]),
     "refused key": (failed(K.REFUSED, status=401, scope="provider"), ["b/one", "c/one"]),
     "refused payment": (failed(K.REFUSED, status=402, scope="provider"), ["b/one", "c/one"]),
     "forbidden model": (failed(K.REFUSED, status=403), ["a/two", "b/one", "c/one"]),
@@ -100,6 +101,7 @@ TABLE = {
     "unsupported": (failed(K.UNSUPPORTED, status=400, scope="provider"), ["b/one", "c/one"]),
     "wrong request": (failed(K.WRONG_REQUEST, status=400), End.STOPPED),
     "over budget": (failed(K.OVER_BUDGET), ["a/two", "b/one", "c/one"]),
+    "down": (failed(K.DOWN), ["a/two", "b/one", "c/one"]),
     "broken answer": (failed(K.BROKEN), ["a/two", "b/one", "c/one"]),
 }
 
@@ -118,10 +120,12 @@ def test_what_comes_after_a_failure(row: str) -> None:
     story = told(CHAIN, happened, *[failed(K.BROKEN)] * len(then))
     assert story.tried == ["a/one", *then]
     assert story.end is End.ALL_FAILED
-    assert all(step.wait == 0.0 for step in story.tries)
+    assert [step.wait for step in story.tries if not step.again] == [0.0] * len(set(story.tried)), (
+        "only what said when to come again is waited for"
+    )
     assert story.verdict is not None
     skipped = [str(candidate) for candidate, _ in story.verdict.skipped]
-    assert sorted([*story.tried, *skipped]) == sorted(map(str, CHAIN)), "who is not tried is named"
+    assert sorted([*dict.fromkeys(story.tried), *skipped]) == sorted(map(str, CHAIN)), "who is not tried is named"
     assert all(reason for _, reason in story.verdict.skipped)
 
 
@@ -271,27 +275,29 @@ def test_every_flow_ends_and_asks_nobody_twice_but_the_one_it_waits_for(
 ) -> None:
     flow = attempts(chain, continue_broken=continue_broken, content_fallback=lambda: fallback)
     seen: list[Candidate] = []
+    promised: dict[tuple[str, str], bool] = {}
     answer: Answered | Failed | None = None
     count = 0
     try:
         while True:
             step = next(flow) if answer is None else flow.send(answer)
             place = (step.candidate.provider, step.candidate.model)
-            if seen and step.candidate is seen[-1]:
-                assert isinstance(answer, Failed)
-                assert step.remaining == ()
-                assert answer.failure.retry_after is not None
-                assert answer.failure.retry_after < answer.left
-                assert step.wait == answer.failure.retry_after
+            if step.again:
+                assert step.remaining == (), "only once nothing else is left"
+                assert promised.get(place), "whoever is asked again has said when"
+                assert 0.0 <= step.wait < 100.0
             else:
                 assert step.wait == 0.0
                 assert place not in [(other.provider, other.model) for other in seen]
             seen.append(step.candidate)
             answer = happening[count % len(happening)]
+            if isinstance(answer, Failed):
+                after = answer.failure.retry_after
+                promised[place] = after is not None and after < answer.left
             count += 1
     except StopIteration as stop:
         verdict: Verdict = stop.value
-    assert count <= 2 * (len(chain) + len(fallback)) + MOST_WAITS
+    assert count <= (2 + MOST_WAITS) * (len(chain) + len(fallback))
     if isinstance(answer, Answered):
         assert verdict.end is End.ANSWERED
     else:

@@ -17,7 +17,8 @@ from bundle_loader.delegation.result import DelegationResult, DoneEvent
 from bundle_loader.errors import AllFailed, BudgetRefused, DeadlineExceeded, LimitReached
 from bundle_loader.events import BudgetEvent, OutcomeEvent, StatusEvent
 from bundle_loader.ledger.budgets import Cap
-from bundle_loader.ledger.meter import CallEstimate, CallScope, LedgerMeter
+from bundle_loader.ledger.estimate import CallEstimate, CallScope
+from bundle_loader.ledger.meter import LedgerMeter
 from bundle_loader.messages import StreamPart, Usage
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.simulated import Reply, SimulatedProvider

@@ -22,8 +22,9 @@ from bundle_loader.declared.preference import Preference
 from bundle_loader.declared.prices import DeclaredPrice, Rates
 from bundle_loader.declared.settings import Origin, read_settings
 from bundle_loader.errors import DeclarationError
+from bundle_loader.ledger.estimate import CallScope
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import CallScope, LedgerMeter
+from bundle_loader.ledger.meter import LedgerMeter
 from bundle_loader.ledger.prices import PriceBook, Priced, Sale, listed_price, sale_way
 from bundle_loader.ledger.savings import saving, savings_by
 from bundle_loader.messages import Delta, Message, StreamPart, Text, Turn, Usage

@@ -122,7 +122,8 @@ async def test_a_model_that_is_gone_gives_its_place_to_the_next_match(vendors: S
         assert [attempt.model for attempt in result.attempts] == ["claude-haiku-4-5", "claude-haiku-4-4"]
         world.vendor("anthropic").fault = Fault.status(404)
         result = await host.delegate("worker", "Work.")
-    assert [attempt.model for attempt in result.attempts] == ["claude-haiku-4-5", "claude-haiku-4-4", "gpt-4o"]
+    assert [attempt.model for attempt in result.attempts] == ["claude-haiku-4-4", "claude-haiku-4-3", "gpt-4o"]
+    assert "anthropic/claude-haiku-4-5 was passed over" in result.notes[0], "what was gone is not asked again for a while"
 
 
 async def test_the_last_candidate_is_waited_for_when_it_says_how_long(vendors: Served, tmp_path: Path) -> None:

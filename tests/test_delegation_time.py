@@ -15,7 +15,8 @@ from bundle_loader.delegation.spawner import ProviderSpawner
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import FailureKind
 from bundle_loader.events import Event, TextEvent, TurnEvent
-from bundle_loader.ledger.meter import CallEstimate, Meter
+from bundle_loader.ledger.estimate import CallEstimate
+from bundle_loader.ledger.meter import Meter
 from bundle_loader.messages import Turn, assistant, user
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.price import Price

@@ -17,8 +17,9 @@ from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import LedgerError, OverBudget
 from bundle_loader.ledger.accounts import Hold, window_of
 from bundle_loader.ledger.budgets import Budgets
+from bundle_loader.ledger.estimate import CallEstimate, CallScope
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import CallEstimate, CallScope, LedgerMeter
+from bundle_loader.ledger.meter import LedgerMeter
 from bundle_loader.ledger.operations import (
     Answer,
     Append,

@@ -48,7 +48,7 @@ CASES = [pytest.param(file, case, id=f"{stem}: {case['name']}") for stem, file i
 
 
 def offers_of(written: dict[str, Any]) -> Offers:
-    """A list of models; `snapshot`; or a mapping with `models`, `local`, `kind` and `note`, or with the `reason` why there is none.
+    """A list of models; `snapshot`; or a mapping with `models`, `local`, `kind`, `note`, or the `reason` why there is none.
 
     With `configured: false` nobody could be asked at all.
     """
@@ -99,14 +99,15 @@ def test_case(file: dict[str, Any], case: dict[str, Any], tmp_path: Path) -> Non
         (tmp_path / name).write_text(text, encoding="utf-8")
     bundle = load_bundle(path, strict=True, settings=settings_of(file.get("settings", {})))
     offers = offers_of(file["catalogues"])
+    resolver = Resolver(policy=bundle.model_order)
     if "error" in case:
         with pytest.raises(RequestError) as caught:
-            route(bundle, make_request(bundle.agent(case["agent"]), **case.get("ask", {})), offers, Resolver())
+            route(bundle, make_request(bundle.agent(case["agent"]), **case.get("ask", {})), offers, resolver)
         assert str(caught.value) == case["error"]
         return
     known = case.get("standing", {})
     request = make_request(bundle.agent(case["agent"]), now=NOW, **case.get("ask", {}))
-    found = route(bundle, request, offers, Resolver(), standing_of(known, bundle), prices_of(known))
+    found = route(bundle, request, offers, resolver, standing_of(known, bundle), prices_of(known))
     assert [str(candidate) for candidate in found.candidates] == case["candidates"]
     assert [str(rejection) for rejection in found.rejections] == case.get("rejections", [])
     assert found.decided_by == case["decided_by"]

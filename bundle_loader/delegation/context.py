@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bundle_loader.declared.tables import Timeouts
 from bundle_loader.ledger.budgets import Cap
 from bundle_loader.messages import Message, ToolSpec
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.request import DecidedBy
 
 DEFAULT_MAX_TOKENS: Final = 4096
+LEAST_SHARE: Final = 15.0
+"""Seconds that a candidate has at least for its first token."""
+LOAD: Final = 120.0
+"""Seconds for the first answer of a local model, where nothing else is said."""
 
 
 def output_bound(candidate: Candidate) -> int:
@@ -31,6 +36,32 @@ class SpawnLimits:
     first: float
     idle: float
     max_turns: int
+    load: float = 0.0
+    """What takes the place of `first` for the first call, where it is more: a local model may have to be loaded."""
+    due: float = LEAST_SHARE
+    """What a candidate must have had for its first token (`load` too, where that is waited for) before its silence says
+    anything of it.
+    """
+
+
+def first_limits(timeout: float, idle: float, max_turns: int) -> SpawnLimits:
+    """The limits of a whole delegation, before any candidate has its share."""
+    return SpawnLimits(timeout=timeout, first=timeout, idle=idle, max_turns=max_turns)
+
+
+def limits_of(whole: SpawnLimits, said: Timeouts, left: float, others: int, *, local: bool) -> SpawnLimits:
+    """The limits of one candidate, with `left` seconds of the deadline and `others` behind it.
+
+    1. Its share is what is left for each of those that remain, and at least 15 s; `first_token` shortens it.
+    2. A local one may have to load its model first: its first answer has `load`, where that is more.
+    3. Nothing outlasts the deadline; `timeout` of what is given bounds all of it.
+    """
+    share = max(LEAST_SHARE, left / (1 + others))
+    first = share if said.first_token is None else min(share, said.first_token)
+    load = (LOAD if said.load is None else said.load) if local else 0.0
+    due = LEAST_SHARE if said.first_token is None else said.first_token
+    idle = whole.idle if said.idle is None else said.idle
+    return SpawnLimits(left, min(first, left), idle, whole.max_turns, load, due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from bundle_loader.delegation.attempts import End, Verdict
 from bundle_loader.errors import (
+    AllDown,
     AllFailed,
     BrokenAnswer,
     BudgetRefused,
@@ -17,9 +20,11 @@ from bundle_loader.errors import (
     LimitReached,
     NoAnswer,
     NoCandidate,
+    NotSent,
     OverBudget,
     ProviderFailure,
     Stopped,
+    Unhealthy,
 )
 from bundle_loader.routing.candidate import Route
 from bundle_loader.routing.charged import in_seconds
@@ -33,14 +38,15 @@ def defeat(
     verdict: Verdict,
     failure: ProviderFailure,
     *,
-    first: OverBudget | None,
+    kept: Mapping[tuple[str, str], NotSent],
+    now: float,
     partial: str,
     timeout: float,
     reasons: dict[str, Any],
 ) -> NoAnswer:
     """The error for the end of the flow. `reasons` are every attempt and every rejection, `partial` is what was shown.
 
-    `first` is what a budget said of the first candidate that it refused.
+    `kept` is what kept calls from being made, by provider and model.
     """
     if verdict.end is End.BROKEN:
         return BrokenAnswer(f"agent '{agent}': the answer broke off after text was shown", partial=partial, **reasons)
@@ -48,12 +54,29 @@ def defeat(
         return Stopped(f"agent '{agent}': stopped, since no other model would mend this ({failure})", **reasons)
     if verdict.end is End.LATE:
         return DeadlineExceeded(f"agent '{agent}': no answer within {timeout:g} s", **reasons)
+    over = [one for one in kept.values() if isinstance(one, OverBudget)]
     if isinstance(failure, OverBudget) and all(one.kind == FailureKind.OVER_BUDGET for one in reasons["attempts"]):
-        return _refused(agent, first or failure, reasons)
-    return AllFailed(f"agent '{agent}': every candidate failed", **reasons)
+        return _refused(agent, over[0] if over else failure, reasons)
+    later = None if verdict.after is None else now + verdict.after
+    recovers = min((one.recovers for one in kept.values() if isinstance(one, Unhealthy)), default=None)
+    if recovers is not None:
+        return _down(agent, recovers if later is None else min(recovers, later), now, reasons)
+    when = "" if later is None else f"; the first may be asked again {_moment(later, now)}"
+    return AllFailed(f"agent '{agent}': every candidate failed{when}", recovers=later, **reasons)
 
 
-def no_candidate(agent: str, route: Route) -> NoAnswer:
+def _down(agent: str, recovers: float, now: float, reasons: dict[str, Any]) -> AllDown:
+    """The error where nobody is up that could answer: it says when the first is asked again."""
+    every = "every candidate failed or is down" if reasons.get("attempts") else "every candidate is down"
+    message = f"agent '{agent}': {every}; the first is asked again {_moment(recovers, now)}"
+    return AllDown(message, recovers=recovers, **reasons)
+
+
+def _moment(at: float, now: float) -> str:
+    return f"in {max(ceil(at - now), 1)} s, at {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def no_candidate(agent: str, route: Route, now: float) -> NoAnswer:
     """The error for a route without candidates, with what would help."""
     message = f"agent '{agent}': none of its preferences can be met (decided by {route.decided_by}: {route.decision})"
     said = [rejection.reason for rejection in route.rejections]
@@ -70,6 +93,8 @@ def no_candidate(agent: str, route: Route) -> NoAnswer:
             zone=bar.zone,
             rejections=route.rejections,
         )
+    if route.waiting:
+        return _down(agent, min(down.until for _, down in route.waiting), now, {"rejections": route.rejections})
     if any(reason.startswith(NO_KEY) for reason in said):
         message += "; set one of the keys below, or try it without any: --simulate, Host(simulate=True)"
     return NoCandidate(message, rejections=route.rejections)

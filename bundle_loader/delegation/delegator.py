@@ -10,16 +10,18 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
-from bundle_loader.delegation.context import DelegationContext
+from bundle_loader.delegation.books import Books
+from bundle_loader.delegation.context import DelegationContext, first_limits
 from bundle_loader.delegation.conversation import opening, prompt_bytes
 from bundle_loader.delegation.instruction import render, varies
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
-from bundle_loader.delegation.run import Books, Run, first_limits
+from bundle_loader.delegation.run import Run
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.tools import Tool, ToolBox
 from bundle_loader.errors import DeadlineExceeded, RequestError
@@ -31,7 +33,7 @@ from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.price import Price
 from bundle_loader.routing.request import Request, make_request
 from bundle_loader.routing.resolve import Resolver, not_mounted
-from bundle_loader.routing.route import route_selection, still_open
+from bundle_loader.routing.route import readmitted, route_selection, still_open
 from bundle_loader.routing.select import Selection, mandated, narrowed, select
 from bundle_loader.routing.standing import Standing
 
@@ -80,12 +82,12 @@ class _Kept:
 class Delegator:
     """Routes and delegates over one bundle and its catalogues. Belongs to one event loop."""
 
-    def __init__(self, bundle: Bundle, catalogues: Catalogues, spawner: Spawner, books: Books) -> None:
+    def __init__(self, bundle: Bundle, catalogues: Catalogues, spawner: Spawner, books: Books, resolver: Resolver) -> None:
         self.bundle = bundle
         self.catalogues = catalogues
         self.spawner = spawner
         self.books = books
-        self.resolver = Resolver()
+        self.resolver = resolver
         self._texts: dict[str, tuple[tuple[int, str], str]] = {}
         """Agent -> its rendered text, with the minute and the folder that it was rendered in."""
         self._routes: dict[tuple[str, bool], _Kept] = {}
@@ -180,7 +182,19 @@ class Delegator:
             continue_broken=agent.on_broken_stream == "continue",
             content_fallback=lambda: spare.content,
             emergency=lambda tier: spare.emergency.get(tier, ()),
+            gone=self.catalogues.renew,
+            readmit=partial(self._against, request, instruction, tools),
         )
+
+    async def _against(
+        self, request: Request, instruction: str, tools: ToolBox, candidate: Candidate, messages: tuple[Message, ...]
+    ) -> str | None:
+        """What a gate has against a candidate by now, for a conversation that has grown."""
+        offers = self.catalogues.current([candidate.provider])
+        offer = offers.find(candidate.provider) if offers is not None else None
+        floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
+        now = replace(mandated(self.bundle, request), input_floor=floor, now=self.books.clock())
+        return readmitted(now, candidate, offer, await self.books.standing(), self._price_of)
 
     def _asked(self, agent: Agent, work: Work, tools: ToolBox, floor: int | None, choice: Mapping[str, Any]) -> Request:
         return make_request(
@@ -213,7 +227,7 @@ class Delegator:
         except TimeoutError:
             message = f"agent '{request.agent.name}': no answer within {timeout:g} s; lists of models were still awaited"
             raise DeadlineExceeded(message) from None
-        if key is not None and not route.barred:
+        if key is not None and not (route.barred or route.waiting):
             providers = {candidate.provider for candidate in route.candidates}
             providers |= {rejection.provider for rejection in route.rejections}
             providers |= {preference.provider for preference in request.agent.content_fallback}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from bundle_loader.delegation.result import Attempt
-from bundle_loader.errors import OverBudget
+from bundle_loader.errors import NotSent, OverBudget
 from bundle_loader.events import BudgetEvent, OutcomeEvent, TurnEvent
 from bundle_loader.messages import Message, Usage
 from bundle_loader.routing.candidate import Candidate, Rejection
@@ -29,9 +29,9 @@ class Progress:
     """Text of the current turn that the caller has seen."""
     outcome: OutcomeEvent | None = None
     refused: dict[tuple[str, str], Rejection] = field(default_factory=dict)
-    """Provider and model -> why a budget did not let it be asked; the latest reason."""
-    over: dict[tuple[str, str], OverBudget] = field(default_factory=dict)
-    """Provider and model -> how a budget refused it, before or between its turns."""
+    """Provider and model -> why it could not be asked; the latest reason."""
+    kept: dict[tuple[str, str], NotSent] = field(default_factory=dict)
+    """Provider and model -> what kept its latest call from being made, before or between its turns."""
     unsaid: list[BudgetEvent] = field(default_factory=list)
     """What budgets had to say since the last event."""
 
@@ -47,9 +47,9 @@ class Progress:
         unsaid, self.unsaid = self.unsaid, []
         return unsaid
 
-    def held_back(self, failure: OverBudget) -> None:
+    def held_back(self, failure: NotSent) -> None:
         """A call waits for what others hold, or for a window to move on: visible, whatever comes of it."""
-        whose = f"budget '{failure.budget}'" if failure.budget else failure.provider
+        whose = f"budget '{failure.budget}'" if isinstance(failure, OverBudget) and failure.budget else failure.provider
         self.hear([f"{whose} held a call back: {failure.why}"])
 
     def emergency(self, candidates_of: Callable[[str], tuple[Candidate, ...]], tier: str) -> tuple[Candidate, ...]:

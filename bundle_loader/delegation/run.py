@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, TypeAlias
 
 from bundle_loader.delegation.attempts import Answered, Failed, Try, Verdict, attempts
-from bundle_loader.delegation.context import DelegationContext, SpawnLimits
+from bundle_loader.delegation.books import Books
+from bundle_loader.delegation.chain import same
+from bundle_loader.delegation.context import DelegationContext, limits_of
 from bundle_loader.delegation.defeat import defeat, no_candidate
 from bundle_loader.delegation.progress import Progress
 from bundle_loader.delegation.result import Attempt, DelegationResult, DoneEvent, StreamEvent
@@ -23,52 +25,19 @@ from bundle_loader.errors import (
     LimitReached,
     NoAnswer,
     NoCandidate,
-    OverBudget,
+    NotAdmitted,
+    NotSent,
     ProviderFailure,
 )
 from bundle_loader.events import FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
-from bundle_loader.ledger.budgets import Budgets
-from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import CallScope, LedgerMeter
-from bundle_loader.ledger.prices import Priced
-from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, Outcome
+from bundle_loader.ledger.estimate import CallScope
+from bundle_loader.ledger.meter import LedgerMeter
+from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, HopRecord, Outcome
+from bundle_loader.messages import Message
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
-from bundle_loader.routing.standing import Standing
 
-LEAST_SHARE: Final = 15.0
-"""Seconds that a candidate has at least for its first token."""
-
-
-class Books(Protocol):
-    """Where a run records, and what it asks of money and time."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where every call, attempt and delegation is kept."""
-        ...
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Epoch seconds."""
-        ...
-
-    @property
-    def budgets(self) -> Budgets:
-        """What may be spent."""
-        ...
-
-    @property
-    def local(self) -> tuple[str, ...]:
-        """The mounted providers that run on this machine or its private network."""
-        ...
-
-    def price(self, candidate: Candidate, answered: str | None) -> Priced:
-        """The price of a candidate, or of the model that answered, and who says so."""
-        ...
-
-    async def standing(self) -> Standing:
-        """What the ledger knows of budgets now, a second old at most."""
-        ...
+Readmit: TypeAlias = Callable[[Candidate, tuple[Message, ...]], Awaitable[str | None]]
+"""Has a candidate pass all gates once more, for the conversation as it is by then: a reason, or None."""
 
 
 class Run:
@@ -87,6 +56,8 @@ class Run:
         continue_broken: bool = False,
         content_fallback: Callable[[], tuple[Candidate, ...]] = lambda: (),
         emergency: Callable[[str], tuple[Candidate, ...]] = lambda tier: (),
+        gone: Callable[[str], None] = lambda provider: None,
+        readmit: Readmit | None = None,
     ) -> None:
         self.base = base
         self.route = route
@@ -95,6 +66,8 @@ class Run:
         self.books = books
         self.end = end
         """The deadline in the event loop's time; it counts from before the route was made."""
+        self.gone = gone
+        """Told of each provider that does not know a model that it lists."""
         self.state = Progress(list(base.messages), list(notes))
         self.flow = attempts(
             route.candidates,
@@ -102,7 +75,12 @@ class Run:
             content_fallback=content_fallback,
             emergency=partial(self.state.emergency, emergency),
             over=next((bar.emergency for bar in route.barred if bar.emergency), None),
+            waiting=tuple(
+                (candidate, max(down.until - books.clock(), 0.0)) for candidate, down in route.waiting if not down.refused
+            ),
+            left=base.limits.timeout,
         )
+        self._readmit = readmit
         self.started = 0.0
         self.began = 0.0
 
@@ -128,13 +106,14 @@ class Run:
         loop = asyncio.get_running_loop()
         step = next(self.flow, None)
         if step is None:
-            raise no_candidate(self.base.agent, self.route)
+            raise no_candidate(self.base.agent, self.route, self.books.clock())
+        stays = False
         while True:
             if step.wait:
                 await asyncio.sleep(step.wait)
             candidate = step.candidate
             number = len(self.state.attempts) + 1
-            if not step.again:
+            if not stays:
                 yield self._status(candidate, number)
             failure: ProviderFailure | None = None
             try:
@@ -143,11 +122,13 @@ class Run:
                         yield event
             except ProviderFailure as error:
                 failure = error
+                if failure.model_gone:
+                    self.gone(candidate.provider)
             except LimitReached as error:
                 raise LimitReached(str(error), limit=error.limit, **self._reasons()) from None
             except DeadlineExceeded as error:
                 raise DeadlineExceeded(str(error), **self._reasons()) from None
-            if isinstance(failure, OverBudget) and failure.held:
+            if isinstance(failure, NotSent) and failure.held:
                 self.state.held_back(failure)
             for event in self.state.news():
                 yield event
@@ -160,7 +141,8 @@ class Run:
                         self.base.agent,
                         stop.value,
                         failure,
-                        first=next(iter(self.state.over.values()), None),
+                        kept=self.state.kept,
+                        now=self.books.clock(),
                         partial=self.state.shown,
                         timeout=self.base.limits.timeout,
                         reasons=self._reasons(stop.value),
@@ -168,12 +150,19 @@ class Run:
                 return
             assert failure is not None
             after = step.candidate
-            if step.again and isinstance(failure, OverBudget):
-                self.state.held_back(self.state.over.get((after.provider, after.model), failure))
+            if step.again and isinstance(failure, NotSent):
+                self.state.held_back(self.state.kept.get((after.provider, after.model), failure))
             for event in self.state.news():
                 yield event
-            if not step.again:
-                yield FallbackEvent(candidate.provider, candidate.model, after.provider, after.model, str(failure))
+            stays = step.again and same(candidate, after)
+            if not stays:
+                yield self._hop(candidate, after, str(failure))
+
+    def _hop(self, before: Candidate, after: Candidate, reason: str) -> FallbackEvent:
+        """One model gives way to another: exactly one event and one record."""
+        hop = before.provider, before.model, after.provider, after.model, reason
+        self.books.ledger.append(HopRecord(self.base.id, self.books.clock(), *hop))
+        return FallbackEvent(*hop)
 
     def _status(self, candidate: Candidate, number: int) -> StatusEvent:
         """What is about to be tried, for whom, and why nothing before it served."""
@@ -194,7 +183,9 @@ class Run:
         base, state, candidate = self.base, self.state, step.candidate
         books = self.books
         books.ledger.usable()
-        meter = LedgerMeter(books.ledger, _scope(base, number), books.price, books.clock, books.budgets)
+        meter = LedgerMeter(
+            books.ledger, _scope(base, number), books.price, books.clock, books.budgets, books.breakers, books.slots
+        )
         started, began = self.books.clock(), perf_counter()
         outcome: Outcome = "failed"
         failure: ProviderFailure | None = None
@@ -202,6 +193,7 @@ class Run:
         state.shown = ""
         state.simulated = candidate.simulated
         try:
+            await self._admit(candidate)
             spawned = self.spawner.spawn(self._context(step, left), meter, self.tools)
             try:
                 async for event in spawned:
@@ -236,9 +228,10 @@ class Run:
             state.hear(meter.notes)
             key = candidate.provider, candidate.model
             state.refused.pop(key, None)
-            if isinstance(failure, OverBudget):
-                state.over[key] = failure
-            if isinstance(failure, OverBudget) and not meter.calls:
+            state.kept.pop(key, None)
+            if isinstance(failure, NotSent):
+                state.kept[key] = failure
+            if isinstance(failure, NotSent) and not meter.calls:
                 state.refused[key] = Rejection(*key, failure.message, candidate.preference)
             else:
                 kind = str(failure.kind) if failure else None
@@ -246,17 +239,25 @@ class Run:
                 attempt = Attempt(number, *key, outcome, kind, reason, meter.usage, meter.cost, latency)
                 self._keep(attempt, meter.scope.attempt, candidate.preference.model, started)
 
+    async def _admit(self, candidate: Candidate) -> None:
+        """Every hop of a fallback passes all gates again; the first try has just passed them. Raises NotAdmitted."""
+        if self._readmit is None or not (self.state.attempts or self.state.refused):
+            return
+        reason = await self._readmit(candidate, tuple(self.state.history))
+        if reason is not None:
+            raise NotAdmitted(candidate.provider, reason, model=candidate.model)
+
     def _context(self, step: Try, left: float) -> DelegationContext:
         """What the spawner is handed for this try."""
         base, state = self.base, self.state
-        share = max(LEAST_SHARE, left / (1 + len(step.remaining)))
+        said, local = self.books.timeouts(step.candidate.provider), step.candidate.local
         return replace(
             base,
             candidate=step.candidate,
             remaining=step.remaining,
             messages=tuple(state.history),
             config={key: value for key, value in step.candidate.config.items() if key != "max_tokens"},
-            limits=SpawnLimits(left, min(share, left), base.limits.idle, base.limits.max_turns),
+            limits=limits_of(base.limits, said, left, len(step.remaining), local=local),
             turns_done=state.turns,
         )
 
@@ -351,8 +352,3 @@ def _scope(base: DelegationContext, number: int) -> CallScope:
         f"{base.id}-{number}", base.id, base.root, base.agent, base.tier,
         base.profile, base.stage, base.role, base.tags, base.caps,
     )  # fmt: skip
-
-
-def first_limits(timeout: float, idle: float, max_turns: int) -> SpawnLimits:
-    """The limits of a whole delegation, before any candidate has its share."""
-    return SpawnLimits(timeout=timeout, first=timeout, idle=idle, max_turns=max_turns)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from bundle_loader.delegation.context import DelegationContext, SpawnLimits, output_bound
+from bundle_loader.delegation.context import LEAST_SHARE, DelegationContext, SpawnLimits, output_bound
 from bundle_loader.delegation.conversation import prompt_bound, prompt_bytes
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import DeadlineExceeded, LimitReached, ProviderFailure
 from bundle_loader.events import Event, OutcomeEvent, TextEvent, ToolEvent, TurnEvent
-from bundle_loader.ledger.meter import CallEstimate, Meter
+from bundle_loader.ledger.estimate import CallEstimate
+from bundle_loader.ledger.meter import Meter
 from bundle_loader.messages import Delta, Message, StreamPart, ToolResult, Turn
 from bundle_loader.providers.base import ChatRequest, Provider
 from bundle_loader.providers.faults import broken, foreign, too_slow
@@ -40,11 +42,12 @@ class ProviderSpawner:
         provider = self._provider_of(candidate.provider)
         history = list(context.messages)
         end = asyncio.get_running_loop().time() + context.limits.timeout
-        for _ in range(context.turns_done, context.limits.max_turns):
+        limits = context.limits
+        for _ in range(context.turns_done, limits.max_turns):
             turn: Turn | None = None
             async with (
                 meter.call(_estimate(candidate, context, history, meter, end)) as call,
-                _Parts(provider, _request(candidate, context, history, call.output_bound, end), context.limits, end) as parts,
+                _Parts(provider, _request(candidate, context, history, call.output_bound, end), limits, end) as parts,
             ):
                 while turn is None:
                     part = await parts.next()
@@ -64,6 +67,7 @@ class ProviderSpawner:
                     yield ToolEvent(wanted, result)
                 added.append(Message("tool", tuple(results)))
             history += added
+            limits = replace(limits, load=0.0)
             yield TurnEvent(turn, tuple(added))
             if turn.finish != "tools":
                 yield OutcomeEvent(turn.message.text, turn.model or candidate.model, turn.finish)
@@ -95,7 +99,7 @@ def _estimate(
     bound = prompt_bound(context.instruction, history, context.tools, context.config)
     price = meter.price(candidate)
     left = max(end - asyncio.get_running_loop().time(), 0.001)
-    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said, left)
+    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said, left, context.limits.first)
 
 
 async def _run_tools(tools: ToolBox, turn: Turn, context: DelegationContext, end: float) -> list[ToolResult]:
@@ -115,7 +119,8 @@ class _Parts:
         self._provider = provider.id
         self._model = request.model
         self._idle = limits.idle
-        self._allowed = limits.first
+        self._allowed = max(limits.first, limits.load)
+        self._due = max(limits.due, limits.load)
         self._end = end
         self._time = asyncio.get_running_loop().time
         self._patience = Patience()
@@ -136,8 +141,11 @@ class _Parts:
         try:
             part = await self._patience.step(anext(self._stream, None), until)
         except TimeoutError:
-            raise too_slow(self._provider, self._model, until - now) from None
-        except ProviderFailure:
+            failed = too_slow(self._provider, self._model, until - now)
+            failed.hurried = self._hurried(now)
+            raise failed from None
+        except ProviderFailure as failed:
+            failed.hurried = self._time() >= self._end and self._hurried(now)
             raise
         except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
             raise foreign(error, self._provider, self._model) from None
@@ -145,8 +153,12 @@ class _Parts:
             raise broken(self._provider, self._model, "the stream ended without an answer")
         if not isinstance(part, (Delta, Turn)):
             raise broken(self._provider, self._model, f"the provider gave a {type(part).__name__}, not a Delta or a Turn")
-        self._allowed = self._idle
+        self._allowed, self._due = self._idle, min(self._idle, LEAST_SHARE)
         return part
+
+    def _hurried(self, asked: float) -> bool:
+        """Whether the deadline left the provider less time for this part than it has to have."""
+        return min(self._allowed, self._end - asked) < self._due
 
     async def __aexit__(self, *_: object) -> None:
         self._patience.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from bundle_loader.ledger import leases
 from bundle_loader.ledger.accounts import MINUTE, Hold
 from bundle_loader.ledger.operations import Alert, Charge, Close, Correct, Granted, Refused, Reserve, Settle, Settled
 
@@ -135,6 +136,11 @@ class Books:
                 tokens, lowered_by = (left - hold.fixed) // hold.per_token, hold.budget.id
         if refusals:
             return _longest(refusals)
+        if asked.probes:
+            down = leases.against(self._db, asked, self._now)
+            if down is not None:
+                return down
+            leases.take(self._db, asked, self._now)
         entries = []
         for hold in asked.holds:
             amount = hold.fixed + tokens * hold.per_token

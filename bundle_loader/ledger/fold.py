@@ -162,6 +162,8 @@ class Fold:
         """The last pruning that is known of."""
         self._kept: dict[bool, Standing] = {}
         self._flights: dict[bool, asyncio.Task[Standing]] = {}
+        self.breakers: list[dict[str, Any]] = []
+        """What every process that shares the ledger knows to be down, as it was read last."""
 
     async def standing(self, now: float, *, whole: bool = False) -> Standing:
         """What is known, a second old at most; many askers share one reading.
@@ -196,6 +198,7 @@ class Fold:
         """Read what is new, and give the standing. Raises LedgerError."""
         with self._lock:
             accounts, closed = self._accounts(now, whole), self._closed(now)
+            self.breakers = self._ask("breakers")
             if not whole:
                 known = replace(self._kept.get(True, NOTHING), taken=now, accounts=accounts, closed=closed)
             else:

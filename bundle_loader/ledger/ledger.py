@@ -21,14 +21,17 @@ from bundle_loader.ledger.operations import (
     Correct,
     Damaged,
     Granted,
+    Open,
     Operation,
     Prune,
     Pruned,
+    Recover,
     Refused,
     Reserve,
     Settle,
     Settled,
     Storage,
+    Unlease,
     Unwritable,
 )
 from bundle_loader.ledger.records import Record
@@ -95,8 +98,8 @@ class Ledger:
         """Queue one record."""
         self._put(Append(record))
 
-    def enter(self, operation: Correct | Close) -> None:
-        """Queue what a vendor said of its limits."""
+    def enter(self, operation: Correct | Close | Open | Recover | Unlease) -> None:
+        """Queue what a vendor said of its limits, or what has become known of its health."""
         with suppress(LedgerError):
             self._put(Item(operation))
 

@@ -11,69 +11,31 @@ from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from bundle_loader.errors import DeadlineExceeded, FailureKind, ProviderFailure
 from bundle_loader.ledger.accounts import Hold
-from bundle_loader.ledger.budgets import Budgets, Cap, only_stated
+from bundle_loader.ledger.breakers import Breakers, Change
+from bundle_loader.ledger.budgets import Budgets, only_stated
+from bundle_loader.ledger.estimate import CallEstimate, CallScope, estimate_tokens
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.operations import Answer, Charge, Close, Correct, Refused, Reserve, Settle, Settled
+from bundle_loader.ledger.operations import Answer, Charge, Close, Correct, Granted, Refused, Reserve, Settle, Settled
 from bundle_loader.ledger.prices import Priced, believable, believable_usage
 from bundle_loader.ledger.records import CallRecord, Outcome
-from bundle_loader.ledger.refusals import over_budget, passed
+from bundle_loader.ledger.refusals import over_budget, passed, unhealthy
+from bundle_loader.ledger.slots import Place, Slots
 from bundle_loader.ledger.vendor_limits import arrived, closed, heard
 from bundle_loader.messages import Usage, VendorLimit
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.charged import PICO, CallFacts, mark_of
 from bundle_loader.routing.model_names import family
 from bundle_loader.routing.price import FREE, Price
+from bundle_loader.routing.standing import Down, Pair
 
 logger = logging.getLogger("bundle_loader")
 
-BYTES_PER_TOKEN = 4
-"""The stated rule by which tokens are estimated where a provider does not count them."""
 MOST_UNSAID = 4096
 """The most tokens of an answer that is reserved for under a budget where no config says how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallEstimate:
-    """The most that one request can use, or the whole run of a program that makes its requests itself."""
-
-    candidate: Candidate
-    input_bound: int
-    """Tokens of the prompt: no prompt has more tokens than bytes."""
-    output_bound: int
-    cost_bound: Decimal | None
-    """US dollars. None leaves it to the candidate's price, as does what that price comes to for both bounds; any other amount
-    is reserved as it is, and the answer is not lowered to fit.
-    """
-    prompt: int | None = None
-    """Bytes of the prompt itself, by which a missing usage is estimated; None for `input_bound`."""
-    within: float | None = None
-    """Seconds for which a ledger that another process keeps locked is waited for; None is as long as it takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallScope:
-    """Whose call it is, for budgets and for the record."""
-
-    attempt: str
-    delegation: str
-    root: str
-    agent: str
-    tier: str | None
-    profile: str | None = None
-    stage: str | None = None
-    role: str | None = None
-    tags: tuple[str, ...] = ()
-    caps: tuple[Cap, ...] = ()
-    """The most that this delegation, and each above it, may cost."""
-
-
-def estimate_tokens(size: int) -> int:
-    """Tokens for that many bytes, rounded up."""
-    return -(-size // BYTES_PER_TOKEN)
 
 
 class Meter(Protocol):
@@ -98,12 +60,16 @@ class LedgerMeter:
         price_of: Callable[[Candidate, str | None], Priced],
         clock: Callable[[], float],
         budgets: Budgets | None = None,
+        breakers: Breakers | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self.ledger = ledger
         self.scope = scope
         self.price_of = price_of
         self.clock = clock
         self.budgets = budgets or Budgets()
+        self.breakers = breakers or Breakers()
+        self.slots = slots or Slots()
         self.calls = 0
         """How many are recorded."""
         self.usage = Usage()
@@ -160,49 +126,96 @@ class Call:
         self._idle: tuple[Hold, ...] = ()
         """Accounts of which the call needs nothing at worst: what it costs all the same is entered."""
         self._started = self._began = 0.0
+        self._until: float | None = None
+        """The deadline, in the event loop's time."""
+        self._place = Place(meter.slots)
         self.output_bound = estimate.output_bound
         """The most tokens that the answer may have: what was asked for, lowered to what the budgets have left."""
 
     async def __aenter__(self) -> Call:
-        meter, candidate = self._meter, self._estimate.candidate
-        if meter.budgets.in_force(meter.clock()) or meter.scope.caps:
-            await self._take(candidate)
-        self._started = meter.clock()
+        estimate = self._estimate
+        self._until = None if estimate.within is None else asyncio.get_running_loop().time() + estimate.within
+        self._refuse_down()
+        if await self._place.take(estimate.candidate, estimate.within, estimate.patience):
+            self._refuse_down()
+        try:
+            await self._admitted(estimate.candidate)
+        except BaseException:
+            self._place.leave()
+            raise
+        self._started = self._meter.clock()
         self._began = perf_counter()
         return self
 
-    async def _take(self, candidate: Candidate) -> None:
-        """Reserve the worst case. Raises OverBudget."""
+    def _refuse_down(self) -> None:
+        """Raises Unhealthy."""
+        candidate, now = self._estimate.candidate, self._meter.clock()
+        down = self._meter.breakers.against(candidate.provider, candidate.model, now)
+        if down is not None:
+            self._place.leave()
+            raise unhealthy(down, candidate, now)
+
+    async def _admitted(self, candidate: Candidate) -> None:
+        meter = self._meter
+        probes = meter.breakers.due(candidate.provider, candidate.model)
+        meter.breakers.probing(probes, self._id)
+        if (probes and meter.breakers.shared) or meter.scope.caps or meter.budgets.in_force(meter.clock()):
+            await self._take(candidate, probes)
+
+    async def _take(self, candidate: Candidate, probes: tuple[Pair, ...]) -> None:
+        """Reserve the worst case, and lease what is to be found out. Raises OverBudget and Unhealthy."""
         meter, scope, estimate = self._meter, self._meter.scope, self._estimate
         kin = self._facts.family
         price = self._worst_price()
         likely = estimate_tokens(self._prompt) + min(estimate.output_bound, MOST_UNSAID)
         holds = meter.budgets.holds(self._facts, meter.clock(), estimate.input_bound, price, scope.caps, likely)
         if isinstance(holds, Refused):
+            self._change(meter.breakers.left(candidate.provider, candidate.model, self._id))
             raise over_budget(holds, candidate)
         self._idle = tuple(hold for hold in holds if not (hold.fixed or hold.per_token))
         holds = tuple(hold for hold in holds if hold.fixed or hold.per_token)
         mark = mark_of(candidate.provider, kin)
-        if not holds and not meter.budgets.is_closed(mark, meter.clock()):
+        if not holds and not probes and not meter.budgets.is_closed(mark, meter.clock()):
             return
         what = (scope.attempt, scope.delegation, scope.root, scope.agent, scope.tier, candidate.provider,
                 candidate.preference.model, candidate.model, kin, int(candidate.simulated))  # fmt: skip
         least = max((hold.budget.least_tokens for hold in holds if hold.per_token), default=0)
-        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), (mark,))
+        keys = tuple(map(meter.breakers.key, probes if meter.breakers.shared else ()))
+        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), (mark,), keys)
+        answer: Granted | Refused | None = None
         try:
-            async with asyncio.timeout(estimate.within):
+            async with asyncio.timeout_at(self._until):
                 answer = await meter.ledger.reserve(asked)
         except TimeoutError:
             message = f"agent '{scope.agent}': the deadline passed while another process kept the ledger locked"
             raise DeadlineExceeded(message) from None
+        finally:
+            if probes and not isinstance(answer, Granted):
+                self._change(meter.breakers.left(candidate.provider, candidate.model, self._id))
         if isinstance(answer, Refused):
-            raise over_budget(answer, candidate)
+            self._raise(answer, candidate, probes)
         meter.lowered = None
         if answer.lowered_by is not None:
             meter.lowered = answer.lowered_by, answer.tokens
             meter.note(f"budget '{answer.lowered_by}' leaves {answer.tokens} tokens for an answer of {candidate}")
         self.output_bound = answer.tokens
         self._reserve = asked
+
+    def _raise(self, refused: Refused, candidate: Candidate, probes: tuple[Pair, ...]) -> NoReturn:
+        if refused.down is None:
+            raise over_budget(refused, candidate)
+        breakers, now = self._meter.breakers, self._meter.clock()
+        pair = next(pair for pair in probes if breakers.key(pair) == refused.down)
+        after = refused.retry_after or 0.0
+        down = Down(*pair, now + after, refused.reason, refused.held, refused.refuses)
+        if not refused.held:
+            breakers.heard(down, now)
+        raise unhealthy(down, candidate, now)
+
+    def _change(self, changes: Sequence[Change]) -> None:
+        """Tell the ledger what has become known of health."""
+        for change in changes if self._meter.breakers.shared else ():
+            self._meter.ledger.enter(change)
 
     @cached_property
     def _facts(self) -> CallFacts:
@@ -270,8 +283,10 @@ class Call:
         return Usage(estimate_tokens(self._prompt), estimate_tokens(self._end.streamed), estimated=True)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._place.leave()
         outcome: Outcome = "answered"
         reason = None
+        self._change(self._health(error))
         if not self._end.settled:
             outcome = "cancelled" if kind in (asyncio.CancelledError, GeneratorExit) else "failed"
             reason = str(error) if isinstance(error, ProviderFailure) else kind.__name__ if kind else "left without an answer"
@@ -291,6 +306,17 @@ class Call:
         settling = self._meter.ledger.submit(Settle(self._id, arrived(used, self._arrived()), record))
         settling.add_done_callback(self._alert)  # said even when whoever waits leaves: it is said once
         await asyncio.shield(settling)
+
+    def _health(self, error: BaseException | None) -> list[Change]:
+        """What the call's end says of its provider and model."""
+        candidate, breakers = self._estimate.candidate, self._meter.breakers
+        whose = candidate.provider, candidate.model
+        now = self._meter.clock()
+        if self._end.settled:
+            return breakers.answered(*whose, self._id, now)
+        if isinstance(error, ProviderFailure):
+            return breakers.failed(*whose, error, self._id, now)
+        return breakers.left(*whose, self._id)
 
     def _alert(self, settling: asyncio.Future[Answer]) -> None:
         done = None if settling.cancelled() or settling.exception() else settling.result()

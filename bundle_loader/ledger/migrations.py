@@ -59,5 +59,20 @@ CREATE TABLE prunings (
 ) STRICT;
 """
 
-MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS)
+_BREAKERS = """
+CREATE TABLE breakers (
+    key TEXT PRIMARY KEY, provider TEXT NOT NULL, model TEXT, until REAL NOT NULL, times INTEGER NOT NULL,
+    reason TEXT NOT NULL, refused INTEGER NOT NULL, probe TEXT, probe_until REAL
+) STRICT, WITHOUT ROWID;
+"""
+
+_HOPS = """
+CREATE TABLE hops (
+    delegation TEXT NOT NULL, at REAL NOT NULL, from_provider TEXT NOT NULL, from_model TEXT NOT NULL,
+    to_provider TEXT NOT NULL, to_model TEXT NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX hops_delegation ON hops (delegation);
+"""
+
+MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS, _BREAKERS, _HOPS)
 """Each brings a file from its index to the next; `user_version` counts those that were run."""

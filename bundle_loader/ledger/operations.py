@@ -42,6 +42,8 @@ class Reserve:
     """Whose call it is, for the record of a call whose process died."""
     marks: tuple[str, ...] = ()
     """Keys that may be closed for a while (`Close`)."""
+    probes: tuple[str, ...] = ()
+    """Keys that are down (`Open`) and may be up again: exactly one call finds out, and has the lease of it."""
 
     def charges(self, tokens: int, used: Callable[[Hold], int] = lambda hold: 0) -> tuple[Charge, ...]:
         """What settling comes to on each account, when so many tokens were granted."""
@@ -84,7 +86,41 @@ class Prune:
     """Say what would go, and take nothing out."""
 
 
-Operation: TypeAlias = Append | Reserve | Settle | Close | Correct | Prune
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A provider, or one of its models, is down until then (epoch seconds)."""
+
+    key: str
+    provider: str
+    model: str | None
+    until: float
+    times: int
+    """How often in a row."""
+    reason: str
+    at: float
+    refused: bool = False
+    """True where it works and only refuses: waiting would not mend that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """It is up again."""
+
+    key: str
+    provider: str
+    model: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unlease:
+    """The call that was to find out whether it is up again did not."""
+
+    key: str
+    call: str
+
+
+Operation: TypeAlias = Append | Reserve | Settle | Close | Correct | Open | Recover | Unlease | Prune
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +163,10 @@ class Refused:
     """Epoch seconds at which it is free again; None where that is not known, and for what never renews."""
     others: tuple[Hold, ...] = ()
     """Accounts that have too little as well, and that let go of it sooner."""
+    down: str | None = None
+    """The key that is down, or that another call is finding out about."""
+    refuses: bool = False
+    """As `Open.refused`."""
 
 
 @dataclass(frozen=True, slots=True)

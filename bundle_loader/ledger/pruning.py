@@ -37,7 +37,7 @@ def running_month(now: float) -> float:
 def prune(db: sqlite3.Connection, asked: Prune, now: float) -> Pruned:
     """Carry out one step inside of the open transaction; with `only_count` nothing is changed.
 
-    1. A tree of delegations goes when all of it had ended before; its attempts, calls and feedback go with it.
+    1. A tree of delegations goes when all of it had ended before; its attempts, hops, calls and feedback go with it.
     2. Calls and attempts whose delegation was never recorded go a day later: it may still be under way.
     3. Sums of accounts go when their window is over and nothing is reserved in it.
     4. Whatever the running month counts stays, in any time zone.
@@ -58,6 +58,7 @@ def prune(db: sqlite3.Connection, asked: Prune, now: float) -> Pruned:
 def _take_out(db: sqlite3.Connection, values: dict[str, float], done: Pruned, now: float) -> None:
     ids = {id for (id,) in db.execute(f"SELECT id {_DELEGATIONS}")}
     db.execute(f"DELETE FROM feedback WHERE {_OF_GOING}")
+    db.execute(f"DELETE FROM hops WHERE {_OF_GOING} OR (delegation NOT IN (SELECT id FROM delegations) AND at < :alone)", values)
     db.execute(f"DELETE {_CALLS}", values)
     db.execute(f"DELETE {_ATTEMPTS}", values)
     db.execute(f"DELETE {_DELEGATIONS}")

@@ -120,6 +120,7 @@ QUESTIONS: Final[Mapping[str, str]] = MappingProxyType(
             OR c.delegation = :root ORDER BY c.started, c.id
         """,
         **{f"{table} by page": _PAGE.format(table=table) for table in ("delegations", "attempts", "calls")},
+        "hops": "SELECT * FROM hops WHERE delegation = :delegation ORDER BY rowid",
         "attempts": "SELECT * FROM attempts WHERE delegation = :delegation ORDER BY number",
         "calls": "SELECT * FROM calls WHERE :delegation IS NULL OR delegation = :delegation ORDER BY started, id",
         "calls after": "SELECT rowid AS place, * FROM calls WHERE rowid > :after ORDER BY rowid LIMIT :limit",
@@ -141,6 +142,16 @@ QUESTIONS: Final[Mapping[str, str]] = MappingProxyType(
             AND (NOT :running OR reserved > 0) ORDER BY account, bucket
         """,
         "reservations": "SELECT id, holder, made, entries FROM reservations ORDER BY made",
+        "breakers": "SELECT key, provider, model, until, times, reason, refused FROM breakers ORDER BY key",
+        "health": """
+            SELECT b.key, b.provider, b.model, b.until, b.times, b.reason, b.probe, b.probe_until, r.what, (
+                SELECT MIN(at) FROM health h WHERE h.provider = b.provider AND h.model IS b.model AND h.state = 'open' AND h.at > (
+                    SELECT COALESCE(MAX(at), 0) FROM health c
+                    WHERE c.provider = b.provider AND c.model IS b.model AND c.state = 'closed'
+                )
+            ) AS since
+            FROM breakers b LEFT JOIN reservations r ON r.id = b.probe ORDER BY b.provider, b.model, b.key
+        """,
         "closed": "SELECT key, until, reason FROM closed WHERE until > :now ORDER BY key",
     }
 )

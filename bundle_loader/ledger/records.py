@@ -118,6 +118,19 @@ class HealthRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class HopRecord:
+    """A model gave way to another one inside a delegation, and why."""
+
+    delegation: str
+    at: float
+    from_provider: str
+    from_model: str
+    to_provider: str
+    to_model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackRecord:
     """What somebody thought of a delegation's answer."""
 
@@ -129,4 +142,4 @@ class FeedbackRecord:
     source: str | None = None
 
 
-Record: TypeAlias = DelegationRecord | AttemptRecord | CallRecord | HealthRecord | FeedbackRecord
+Record: TypeAlias = DelegationRecord | AttemptRecord | CallRecord | HealthRecord | HopRecord | FeedbackRecord

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bundle_loader.declared.budget import Budget, counted
-from bundle_loader.errors import OverBudget
+from bundle_loader.errors import OverBudget, Unhealthy
 from bundle_loader.ledger.accounts import Hold
 from bundle_loader.ledger.budgets import CAP
+from bundle_loader.ledger.leases import POLL
 from bundle_loader.ledger.operations import Alert, Refused
 from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.charged import amount, vendors_limit
 from bundle_loader.routing.model_names import family
+from bundle_loader.routing.standing import Down
 
 
 def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
@@ -46,6 +48,19 @@ def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
         own_limit=hold.account.startswith(CAP),
         held=refused.held,
         why=refused.reason,
+    )
+
+
+def unhealthy(down: Down, candidate: Candidate, now: float) -> Unhealthy:
+    """The failure for a call to what is known to be down."""
+    after = POLL if down.probing else max(down.until - now, 0.001)
+    return Unhealthy(
+        candidate.provider,
+        down.told(now),
+        model=candidate.model,
+        retry_after=None if down.refused and not down.probing else after,
+        recovers=now + after,
+        held=down.probing,
     )
 
 

@@ -15,11 +15,12 @@ from bundle_loader.ledger.records import (
     DelegationRecord,
     FeedbackRecord,
     HealthRecord,
+    HopRecord,
     Record,
     to_pico,
 )
 
-_WIDTHS: Final = {"delegations": 20, "attempts": 11, "calls": 29, "health": 6, "feedback": 5}
+_WIDTHS: Final = {"delegations": 20, "attempts": 11, "calls": 29, "health": 6, "hops": 7, "feedback": 5}
 _MOST: Final = 32
 """Rows of one statement: between two statements the interpreter may go to another thread, and has to be waited for."""
 
@@ -61,6 +62,8 @@ def _row(record: Record) -> tuple[str, tuple[Any, ...]]:
             return "delegations", _delegation(record)
         case HealthRecord(at, provider, model, state, reason, until):
             return "health", (at, provider, model, state, reason, until)
+        case HopRecord(delegation, at, from_provider, from_model, to_provider, to_model, reason):
+            return "hops", (delegation, at, from_provider, from_model, to_provider, to_model, reason)
         case FeedbackRecord(at, delegation, score, note, source):
             return "feedback", (at, delegation, score, note, source)
 

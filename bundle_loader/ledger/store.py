@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bundle_loader.errors import LedgerError
+from bundle_loader.ledger import leases
 from bundle_loader.ledger.books import Books, Known
 from bundle_loader.ledger.opening import REMEDY, begin, connect, is_busy, opened
 from bundle_loader.ledger.operations import (
@@ -20,11 +21,14 @@ from bundle_loader.ledger.operations import (
     Close,
     Correct,
     Damaged,
+    Open,
     Operation,
     Prune,
+    Recover,
     Reserve,
     Settle,
     Settled,
+    Unlease,
     Unwritable,
 )
 from bundle_loader.ledger.pruning import prune
@@ -126,6 +130,8 @@ class SqliteStorage:
                     books.correct(operation)
                 case Close():
                     books.close(operation)
+                case Open() | Recover() | Unlease():
+                    appended += leases.change(self._db, operation)
                 case Prune():
                     answer = prune(self._db, operation, now)
                     self._known.clear()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from bundle_loader.declared.tables import ProviderSettings
+from bundle_loader.declared.tables import ProviderSettings, Timeouts
 from bundle_loader.errors import did_you_mean
 from bundle_loader.providers import table
 from bundle_loader.providers.anthropic import AnthropicProvider
@@ -21,6 +21,7 @@ from bundle_loader.providers.declared_models import DeclaredModels
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.entry_points import Cannot, Packages, installed
 from bundle_loader.providers.google import GoogleProvider
+from bundle_loader.providers.link import Way, found_file, unreadable
 from bundle_loader.providers.ollama import OllamaProvider
 from bundle_loader.providers.openai import OpenAIProvider
 from bundle_loader.providers.table import ProviderRow
@@ -40,14 +41,14 @@ class Missing:
 
 Mounted: TypeAlias = Mapping[str, Provider | Missing]
 
-_Make: TypeAlias = Callable[[ProviderRow, str, str | None, str | None], Provider]
+_Make: TypeAlias = Callable[[ProviderRow, str, str | None, str | None, Way], Provider]
 
 _ADAPTERS: Mapping[str, _Make] = {
-    "anthropic": lambda row, id, key, url: AnthropicProvider(id=id, api_key=key, base_url=url),
-    "openai": lambda row, id, key, url: OpenAIProvider(id=id, api_key=key, base_url=url),
-    "google": lambda row, id, key, url: GoogleProvider(id=id, api_key=key, base_url=url),
-    "ollama": lambda row, id, key, url: OllamaProvider(id=id, api_key=key, base_url=url),
-    "compatible": lambda row, id, key, url: CompatibleProvider(row, id=id, api_key=key, base_url=url),
+    "anthropic": lambda row, id, key, url, way: AnthropicProvider(id=id, api_key=key, base_url=url, **way),
+    "openai": lambda row, id, key, url, way: OpenAIProvider(id=id, api_key=key, base_url=url, **way),
+    "google": lambda row, id, key, url, way: GoogleProvider(id=id, api_key=key, base_url=url, **way),
+    "ollama": lambda row, id, key, url, way: OllamaProvider(id=id, api_key=key, base_url=url, **way),
+    "compatible": lambda row, id, key, url, way: CompatibleProvider(row, id=id, api_key=key, base_url=url, **way),
 }
 _CLOUDS: Final = frozenset({"azure-openai", "bedrock", "vertex"})
 """Adapters of instances that need more than a key and an address."""
@@ -70,16 +71,19 @@ class _Instance:
 
 
 def live_providers(
-    environment: Mapping[str, str], settings: Mapping[str, ProviderSettings] | None = None, packages: Packages | None = None
+    environment: Mapping[str, str],
+    settings: Mapping[str, ProviderSettings] | None = None,
+    packages: Packages | None = None,
+    timeouts: Timeouts | None = None,
 ) -> dict[str, Provider | Missing]:
     """Every provider of the table and of other packages, plus the instances that a bundle's `providers:` adds under their ids.
 
-    Nothing is opened and no SDK is loaded; other packages are.
+    `timeouts` hold where a provider's own settings say none. Nothing is opened and no SDK is loaded; other packages are.
     """
     packages = packages or installed()
     for fault in packages.faults:
         logger.warning("%s", fault)
-    return {one.id: _made(one, environment, packages) for one in _instances(settings or {}, packages)}
+    return {one.id: _made(one, environment, packages, timeouts or Timeouts()) for one in _instances(settings or {}, packages)}
 
 
 def live_endpoints(
@@ -133,22 +137,24 @@ def unknown_kind(kind: str | None, packages: Packages | None = None) -> str:
     return f"{said}; write one of {', '.join(known)}"
 
 
-def _made(one: _Instance, environment: Mapping[str, str], packages: Packages) -> Provider | Missing:
+def _made(one: _Instance, environment: Mapping[str, str], packages: Packages, timeouts: Timeouts) -> Provider | Missing:
     settings = one.settings
     try:
         if one.package is not None:
             provider = packages.make(one.package, one.id, environment, settings)
         elif one.row is not None:
-            provider = _mount(one.row, one.id, environment, settings)
+            provider = _mount(one.row, one.id, environment, settings, timeouts)
         else:
             raise Cannot(unknown_kind(settings.kind if settings else None, packages))
-    except (Cannot, NotSupported) as reason:
+    except (Cannot, NotSupported, ValueError) as reason:
         return Missing(one.id, str(reason), one.kind)
     return DeclaredModels(provider, settings.models, one.row) if settings and settings.models else provider
 
 
-def _mount(row: ProviderRow, id: str, environment: Mapping[str, str], settings: ProviderSettings | None) -> Provider:
-    """The provider. Raises Cannot, with the reason and what to do."""
+def _mount(
+    row: ProviderRow, id: str, environment: Mapping[str, str], settings: ProviderSettings | None, timeouts: Timeouts
+) -> Provider:
+    """The provider. Raises Cannot or ValueError, with the reason and what to do."""
     if row.adapter == "none":
         raise Cannot(row.why_none or "no adapter yet")
     if row.adapter == "copilot" and (missing := sdk_missing()) is not None:
@@ -161,11 +167,31 @@ def _mount(row: ProviderRow, id: str, environment: Mapping[str, str], settings: 
     key, url = key_of(row, environment, settings), address_of(row, environment, settings)
     if key is None and row.key_required:
         raise Cannot(missing_key(row, settings, environment))
+    way = _way(settings or ProviderSettings(), timeouts)
     if row.adapter == "copilot":
+        if "proxy" in way or "ca_file" in way:
+            raise Cannot(
+                "its program makes its own connections; remove 'proxy' and 'ca_file', and set what the program reads itself"
+            )
         return _copilot(id, key, environment)
     if row.adapter in _CLOUDS:
-        return cloud(Place(row, id, url or "", key or "", settings or ProviderSettings()))
-    return _ADAPTERS[row.adapter](row, id, key, url)
+        return cloud(Place(row, id, url or "", key or "", settings or ProviderSettings(), way))
+    return _ADAPTERS[row.adapter](row, id, key, url, way)
+
+
+def _way(settings: ProviderSettings, timeouts: Timeouts) -> Way:
+    """How the provider is reached. Raises Cannot for a file of certificates that cannot be used."""
+    way: Way = {}
+    connect = settings.timeouts.over(timeouts).connect
+    if connect is not None:
+        way["connect_timeout"] = connect
+    if settings.proxy is not None:
+        way["proxy"] = settings.proxy
+    if settings.ca_file is not None:
+        way["ca_file"] = found_file(settings.ca_file)
+        if (wrong := unreadable(way["ca_file"])) is not None:
+            raise Cannot(wrong)
+    return way
 
 
 def _copilot(id: str, key: str | None, environment: Mapping[str, str]) -> Provider:

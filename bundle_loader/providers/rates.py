@@ -1,4 +1,4 @@
-"""Rate limits that are known before asking: those of the provider table, as budgets a minute."""
+"""What is known of a provider's limits before asking: rates, as budgets a minute, and how many calls at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from collections.abc import Iterable, Mapping
 from bundle_loader.declared.budget import Budget, rate_limit
 from bundle_loader.declared.tables import ProviderSettings
 from bundle_loader.providers import table
+
+
+def settings_of(id: str, settings: Mapping[str, ProviderSettings]) -> ProviderSettings | None:
+    """What a bundle or the settings say of a provider, under its id or an alias."""
+    row = table.row(id)
+    return next((settings[name] for name in (id, *(row.aliases if row else ())) if name in settings), None)
+
+
+def most_calls(mounted: Iterable[str], settings: Mapping[str, ProviderSettings]) -> dict[str, int]:
+    """Each mounted provider of which `max_calls` says how many calls may be under way at a time."""
+    own = {id: said.max_calls for id in mounted if (said := settings_of(id, settings)) is not None}
+    return {id: most for id, most in own.items() if most is not None}
 
 
 def rate_limits(mounted: Iterable[str], settings: Mapping[str, ProviderSettings]) -> tuple[Budget, ...]:
@@ -18,7 +30,7 @@ def rate_limits(mounted: Iterable[str], settings: Mapping[str, ProviderSettings]
     found: list[Budget] = []
     for id in mounted:
         row = table.row(id)
-        own = next((settings[name] for name in (id, *(row.aliases if row else ())) if name in settings), None)
+        own = settings_of(id, settings)
         row = row or (table.row(own.kind) if own is not None and own.kind else None)
         if own is not None and own.requests_per_minute is not None:
             found.append(rate_limit(id, "requests", own.requests_per_minute, firm=True))

@@ -9,7 +9,7 @@ from typing import Any
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.request import DecidedBy
-from bundle_loader.routing.standing import Bar
+from bundle_loader.routing.standing import Bar, Down
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class Route:
     notes: tuple[str, ...] = ()
     barred: tuple[Bar, ...] = field(default=(), repr=False)
     """What budgets, and vendors that take no more for now, had against models that could serve."""
+    waiting: tuple[tuple[Candidate, Down], ...] = field(default=(), repr=False)
+    """Of each preference that gave no candidate because its models are down, the best: worth waiting for once all else failed."""
 
     @property
     def chosen(self) -> Candidate | None:

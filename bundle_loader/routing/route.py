@@ -6,12 +6,22 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 from bundle_loader.routing.catalogue import ModelInfo
-from bundle_loader.routing.gates import FORBIDDEN, PriceOf, budget, ending, gates_of, local_is_free, reason_against, runs_here
+from bundle_loader.routing.gates import (
+    FORBIDDEN,
+    PriceOf,
+    budget,
+    ending,
+    gates_of,
+    health,
+    local_is_free,
+    reason_against,
+    runs_here,
+)
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import Request
 from bundle_loader.routing.resolve import Resolved, Resolver
 from bundle_loader.routing.select import Selection, mandated, select
-from bundle_loader.routing.standing import NOTHING, Bar, Standing
+from bundle_loader.routing.standing import NOTHING, Bar, Down, Standing
 
 
 def route(
@@ -49,8 +59,9 @@ def route_selection(
                 walk.candidates.append(found)
             else:
                 rejections.append(found)
-            if offer is not None and offer.note is not None and offer.note not in notes:
-                notes.append(offer.note)
+            for note in (None if offer is None else offer.note, resolved.note):
+                if note is not None and note not in notes:
+                    notes.append(note)
     return Route(
         request.agent.name,
         tuple(walk.candidates),
@@ -60,12 +71,33 @@ def route_selection(
         selection.tier,
         tuple(notes + walk.notes),
         tuple(walk.barred),
+        tuple(walk.waiting),
     )
 
 
 def still_open(route: Route, request: Request, standing: Standing, price_of: PriceOf) -> bool:
     """Whether what the ledger knows now has nothing against any candidate of a route."""
-    return all(budget(request, candidate, route.tier, standing, price_of) is None for candidate in route.candidates)
+    return all(
+        health(candidate, standing) is None and budget(request, candidate, route.tier, standing, price_of) is None
+        for candidate in route.candidates
+    )
+
+
+def readmitted(request: Request, candidate: Candidate, offer: Offer | None, standing: Standing, price_of: PriceOf) -> str | None:
+    """What a gate has against a candidate that had passed them all before; None where it passes again.
+
+    `offer` is its provider's now, where that is known. What is down, and what budgets hold back, is left to the meter, which
+    says when to ask again.
+    """
+    if offer is None or candidate.info is None:
+        return None
+    if not offer.configured:
+        return offer.reason
+    reason = reason_against(request, offer, candidate.info, gates_of(request))
+    if reason is not None or health(candidate, standing) is not None:
+        return reason
+    bar = budget(request, candidate, None, standing, price_of)
+    return bar.reason if bar is not None and bar.renews is None else None
 
 
 class _Walk:
@@ -80,7 +112,10 @@ class _Walk:
         self._tier = tier
         self._standing = standing
         self._price_of = price_of
-        self._limited = bool(standing.accounts or standing.closed)
+        self.waiting: list[tuple[Candidate, Down]] = []
+        self._limited = bool(standing.accounts or standing.closed or standing.down)
+        self._down: list[tuple[Candidate, Down]] = []
+        """Models of the preference at hand that are down."""
         self._passed: list[str] = []
         """Models of the preference at hand that budgets kept from being its best."""
 
@@ -103,6 +138,8 @@ class _Walk:
         if best is not None:
             return self._candidate(preference, offer, best, None, resolved.stands_for)
         self._passed.clear()
+        self.waiting += self._down[:1]
+        self._down.clear()
         reasons.sort(key=lambda reason: not reason.startswith(FORBIDDEN))
         shown = "; ".join(reasons[:3])
         return _reject(preference, offer, shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more")
@@ -110,8 +147,15 @@ class _Walk:
     def _over(
         self, preference: Preference, offer: Offer, model: ModelInfo, written: str | None, best: ModelInfo | None
     ) -> str | None:
-        """What a budget has against a model; where it would have been the best one, that is told."""
+        """What its health or a budget has against a model; where it would have been the best one, that is told."""
         candidate = self._made(preference, offer, model, None, written)
+        down = health(candidate, self._standing)
+        if down is not None:
+            self._down.append((candidate, down))
+            reason = down.told(self._standing.taken)
+            if best is None:
+                self._passed.append(f"{offer.provider}/{model.id} was passed over: {reason}")
+            return reason
         bar = budget(self._request, candidate, self._tier, self._standing, self._price_of)
         if bar is None:
             return None
@@ -132,6 +176,7 @@ class _Walk:
     def _candidate(
         self, preference: Preference, offer: Offer, model: ModelInfo, spare: ModelInfo | None, written: str | None
     ) -> Candidate | Rejection:
+        self._down.clear()
         if self._passed:
             self.notes += (note for note in self._passed if note not in self.notes)
             self._passed.clear()

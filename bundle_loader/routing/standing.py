@@ -62,6 +62,30 @@ class Closed:
     reason: str
 
 
+Pair: TypeAlias = tuple[str, str | None]
+"""A provider and one of its models; None for all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A provider, or one of its models, is not asked until then (epoch seconds)."""
+
+    provider: str
+    model: str | None
+    until: float
+    reason: str
+    probing: bool = False
+    """A call is finding out whether it is up again."""
+    refused: bool = False
+    """True where it works and only refuses: waiting would not mend that."""
+
+    def told(self, now: float) -> str:
+        """In words."""
+        name = self.provider if self.model is None else f"{self.provider}/{self.model}"
+        when = "it is being tried" if self.probing else in_seconds(self.until - now)
+        return f"{name} is down ({self.reason}); {when}"
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Seconds of the latest answered calls, by nearest rank: each is the latency of a real call."""
@@ -138,6 +162,7 @@ class Standing:
     scores: Mapping[Key, Score] = field(default_factory=dict)
     calls: int = 0
     """How many calls were folded into it."""
+    down: Mapping[Pair, Down] = field(default_factory=dict)
 
 
 NOTHING: Final = Standing()

@@ -26,8 +26,9 @@ from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import OverBudget
 from bundle_loader.ledger.accounts import MINUTE
 from bundle_loader.ledger.budgets import Budgets, Cap
+from bundle_loader.ledger.estimate import CallEstimate, CallScope
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.meter import CallEstimate, CallScope, LedgerMeter
+from bundle_loader.ledger.meter import LedgerMeter
 from bundle_loader.ledger.operations import Answer, Granted, Operation, Reserve
 from bundle_loader.ledger.prices import Priced
 from bundle_loader.ledger.store import SqliteStorage
