@@ -102,24 +102,6 @@ assert not opened, opened
     assert done.returncode == 0, done.stderr
 
 
-def test_commands_that_ask_no_model_load_no_sdk(tmp_path: Path) -> None:
-    code = """
-import sys
-from bundle_loader.cli.main import run
-opened = []
-sys.addaudithook(lambda event, args: opened.append(event) if event == "socket.connect" else None)
-assert run(["check"]) == 0
-assert run(["agents"]) == 0
-assert run(["delegate", "git-ops", "x", "--simulate", "--ledger", sys.argv[1]]) == 0
-assert not opened, opened
-heavy = {"anthropic", "openai", "google.genai", "ollama", "aiohttp"}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
-"""
-    ledger = str(tmp_path / "ledger.db")
-    done = subprocess.run([sys.executable, "-c", code, ledger], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_docs_of_commands_are_current() -> None:
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == reference(), "run 'make docs'"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
