@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from bundle_loader.declared.bundle import Bundle as Bundle
     from bundle_loader.declared.preference import Preference as Preference
     from bundle_loader.delegation.context import DelegationContext as DelegationContext
+    from bundle_loader.delegation.hosted_tool import HostedTool as HostedTool
+    from bundle_loader.delegation.result import Child as Child
+    from bundle_loader.delegation.result import ChildEvent as ChildEvent
     from bundle_loader.delegation.result import DelegationResult as DelegationResult
     from bundle_loader.delegation.result import DoneEvent as DoneEvent
+    from bundle_loader.delegation.sessions import Sessions as Sessions
     from bundle_loader.delegation.spawner import Spawner as Spawner
     from bundle_loader.delegation.tools import Tool as Tool
+    from bundle_loader.delegation.tools import ToolFailed as ToolFailed
+    from bundle_loader.delegation.tools import ToolOutput as ToolOutput
     from bundle_loader.errors import AllDown as AllDown
     from bundle_loader.errors import AllFailed as AllFailed
     from bundle_loader.errors import BrokenAnswer as BrokenAnswer
@@ -26,12 +32,14 @@ if TYPE_CHECKING:
     from bundle_loader.errors import DeclarationError as DeclarationError
     from bundle_loader.errors import Fault as Fault
     from bundle_loader.errors import Forbidden as Forbidden
+    from bundle_loader.errors import InvalidOutput as InvalidOutput
     from bundle_loader.errors import LedgerError as LedgerError
     from bundle_loader.errors import LimitReached as LimitReached
     from bundle_loader.errors import NoAnswer as NoAnswer
     from bundle_loader.errors import NoCandidate as NoCandidate
     from bundle_loader.errors import ProviderFailure as ProviderFailure
     from bundle_loader.errors import RequestError as RequestError
+    from bundle_loader.errors import SessionError as SessionError
     from bundle_loader.errors import Stopped as Stopped
     from bundle_loader.events import BudgetEvent as BudgetEvent
     from bundle_loader.events import CatalogueChanged as CatalogueChanged
@@ -64,9 +72,11 @@ _HOMES = {
     "declared.bundle": ("Bundle",),
     "declared.preference": ("Preference",),
     "delegation.context": ("DelegationContext",),
-    "delegation.result": ("DelegationResult", "DoneEvent"),
+    "delegation.hosted_tool": ("HostedTool",),
+    "delegation.result": ("Child", "ChildEvent", "DelegationResult", "DoneEvent"),
+    "delegation.sessions": ("Sessions",),
     "delegation.spawner": ("Spawner",),
-    "delegation.tools": ("Tool",),
+    "delegation.tools": ("Tool", "ToolFailed", "ToolOutput"),
     "errors": (
         "AllDown",
         "AllFailed",
@@ -77,12 +87,14 @@ _HOMES = {
         "DeclarationError",
         "Fault",
         "Forbidden",
+        "InvalidOutput",
         "LedgerError",
         "LimitReached",
         "NoAnswer",
         "NoCandidate",
         "ProviderFailure",
         "RequestError",
+        "SessionError",
         "Stopped",
     ),
     "events": (

@@ -108,6 +108,16 @@ class RequestError(BundleLoaderError):
         super().__init__(masked(message))
 
 
+class SessionError(RequestError):
+    """A session cannot be resumed or read: there is none, or several, or it is in use, or its transcript is damaged.
+
+    It names sessions by their ids, which look like keys and are none.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        BundleLoaderError.__init__(self, message)
+
+
 class FailureKind(StrEnum):
     """What a provider's failure means for the next step; one word per row of the failure table."""
 
@@ -332,6 +342,19 @@ class LimitReached(NoAnswer):
     def __init__(self, message: str, *, limit: str = "max_turns", **reasons: Any) -> None:
         super().__init__(message, **reasons)
         self.limit = limit
+
+
+class InvalidOutput(NoAnswer):
+    """An answer that does not fit the agent's `output_schema`, also after it was told why. It is never handed on as a result."""
+
+    def __init__(self, message: str, *, faults: Sequence[str], text: str, **reasons: Any) -> None:
+        super().__init__(message, **reasons)
+        self.summary = message
+        """The message without what was tried."""
+        self.faults = tuple(faults)
+        """What is wrong with it, one line each."""
+        self.text = text
+        """The last answer as it came."""
 
 
 class LedgerError(BundleLoaderError):

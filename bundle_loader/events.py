@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from bundle_loader.messages import Finish, Message, ToolCall, ToolResult, Turn
 
@@ -13,6 +13,16 @@ class TextEvent:
     """A piece of the answer."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEvent:
+    """An answer asks for tools, which are about to be run: what a transcript keeps before anything takes effect.
+
+    A spawner yields it before it runs the tools of a turn; whoever streams does not see it.
+    """
+
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,8 @@ class TurnEvent:
 
     turn: Turn
     added: tuple[Message, ...]
+    rejected: bool = False
+    """Its answer does not fit the agent's `output_schema`; the last of `added` tells the model why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +84,11 @@ class OutcomeEvent:
     text: str
     model: str
     finish: Finish
+    data: Any = None
+    """The value of an answer that an `output_schema` was asked for; it is checked again before it is handed on."""
 
 
-Event: TypeAlias = TextEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent | BudgetEvent | OutcomeEvent
+Event: TypeAlias = TextEvent | AnswerEvent | ToolEvent | TurnEvent | StatusEvent | FallbackEvent | BudgetEvent | OutcomeEvent
 
 
 @dataclass(frozen=True, slots=True)

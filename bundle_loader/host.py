@@ -9,20 +9,26 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Unpack
+from typing import Any, Unpack
 
 from bundle_loader.declared.bundle import Bundle
-from bundle_loader.declared.models_lock import ModelsLock
 from bundle_loader.declared.tables import Timeouts
-from bundle_loader.delegation.delegator import Delegator, Work
-from bundle_loader.delegation.result import DelegationResult, StreamEvent
+from bundle_loader.delegation.delegate_tool import MAX_CHILDREN, MAX_DEPTH
+from bundle_loader.delegation.delegator import Delegator
+from bundle_loader.delegation.equipment import Approval, Equipment
+from bundle_loader.delegation.fitting import Fitting
+from bundle_loader.delegation.hosted_tool import Conversation, HostedTool
+from bundle_loader.delegation.mcp_servers import McpServers
+from bundle_loader.delegation.result import ChildEvent, DelegationResult, StreamEvent
 from bundle_loader.delegation.run import Run
+from bundle_loader.delegation.session_place import sessions_of
 from bundle_loader.delegation.spawner import ProviderSpawner, Spawner
 from bundle_loader.delegation.tools import Tool
+from bundle_loader.delegation.work import make_work, whole_number
 from bundle_loader.errors import RequestError
 from bundle_loader.events import CatalogueChanged, HostEvent, PatternMoved
 from bundle_loader.ledger.breakers import Breakers
@@ -35,28 +41,25 @@ from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import STALE, Catalogues
-from bundle_loader.providers.endpoint import Endpoint, endpoint, short_hash
+from bundle_loader.providers.endpoint import Endpoint, short_hash
 from bundle_loader.providers.env_files import with_env_files
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
-from bundle_loader.providers.saved import SavedCatalogues
+from bundle_loader.providers.saved import SavedCatalogues, saved_as
 from bundle_loader.providers.simulated import simulated_providers
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.named import named_preferences
 from bundle_loader.routing.offer import Offers
-from bundle_loader.routing.request import Choice
+from bundle_loader.routing.request import Choice, parents
 from bundle_loader.routing.resolve import Resolver
 from bundle_loader.routing.standing import Standing
 from bundle_loader.sources.home import catalogues_folder, ledger_file
 from bundle_loader.sources.load import load_bundle
-from bundle_loader.sources.models_lock import find_models_lock, read_lock_file
+from bundle_loader.sources.models_lock import models_lock_of
 from bundle_loader.sources.settings import find_settings
 
 logger = logging.getLogger("bundle_loader")
-
-MOST_OF_A_TAG: Final = 200
-"""Characters of one tag."""
 
 
 class Host:
@@ -72,8 +75,12 @@ class Host:
     environment, and none for `providers`. `models_lock` is the file that holds patterns to models; True is the project's,
     for the providers of the environment and simulated ones, and False is none. `stale` is the age in seconds up to which an
     older list serves while it is renewed; with 0 every renewal is waited for. At most `max_calls` requests to providers are under
-    way at a time, and `timeouts` are the limits of time that hold where a provider's own settings say none. `listener` is called with each
-    `CatalogueChanged` and `PatternMoved`, in the host's loop.
+    way at a time, and `timeouts` are the limits of time that hold where a provider's own settings say none. `listener` is called
+    with each `CatalogueChanged` and `PatternMoved`, in the host's loop.
+
+    Transcripts of sessions are kept in the folder `sessions`: by default one in the user's data folder, unless settings say
+    `sessions: off`; None keeps none. `approve` is asked with the agent's name and the call before each call of a tool: True, or a
+    refusal (False, or words for the model). Agents delegate on `max_depth` levels deep at most, each `max_children` times.
     """
 
     def __init__(
@@ -90,14 +97,19 @@ class Host:
         models_lock: str | Path | bool = True,
         max_calls: int | None = None,
         timeouts: Timeouts | None = None,
+        sessions: str | Path | bool | None = True,
+        max_depth: int = MAX_DEPTH,
+        max_children: int = MAX_CHILDREN,
         stale: float = STALE,
         listener: Callable[[HostEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
+        approve: Approval | None = None,
     ) -> None:
         environment = os.environ if environment is None else environment
         self._timeouts = timeouts or Timeouts()
-        if max_calls is not None and (isinstance(max_calls, bool) or not isinstance(max_calls, int) or max_calls < 1):
-            raise RequestError(f"max_calls is a whole number of at least 1, not {max_calls!r}")
+        whole_number("max_calls", max_calls, 1)
+        most = {"max_depth": max_depth, "max_children": max_children}
+        self._most = {name: whole_number(name, value, 0) or 0 for name, value in most.items()}
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
         if faults and not simulate:
             raise RequestError("faults are for simulated providers; give simulate=True as well")
@@ -115,6 +127,8 @@ class Host:
         """Which provider's key is in which variable, and where that was read; never the key."""
         played = simulate or (bool(providers) and all(getattr(one, "simulated", False) for one in (providers or {}).values()))
         self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=played)
+        self.sessions = sessions_of(sessions, self.bundle, environment, simulated=played, clock=clock)
+        """Where transcripts are kept; None where none are."""
         self._saved: SavedCatalogues | None = None
         self._endpoints: Mapping[str, Endpoint] = {}
         if not simulate and (catalogues is not None or providers is None):
@@ -122,14 +136,16 @@ class Host:
             self._endpoints = (
                 live_endpoints(variables, self.bundle.providers)
                 if providers is None
-                else {id: _saved_as(one) for id, one in providers.items()}
+                else {id: saved_as(one) for id, one in providers.items()}
             )
-        self.models_lock = _lock(models_lock, environment, simulated=played, found=providers is None)
+        self.models_lock = models_lock_of(models_lock, environment, simulated=played, found=providers is None)
         """Which models patterns are held to."""
         self._stale = stale
         self._listener = listener
         self.clock = clock
-        self._spawner = spawner or ProviderSpawner(self._provider)
+        self._spawner = Fitting(spawner) if spawner is not None else ProviderSpawner(self._provider)
+        self._variables = variables
+        self._approve = approve
         self.prices = PriceBook(self.bundle.prices)
         """What models cost, and who says so."""
         self.budgets = Budgets(tuple(self.bundle.budgets.values()), rate_limits(self._mounted, self.bundle.providers))
@@ -164,7 +180,10 @@ class Host:
             changed=self._changed,
         )
         resolver = Resolver(self.models_lock, self.bundle.model_order)
-        self._delegator = Delegator(self.bundle, catalogues, self._spawner, self, resolver)
+        equipment = Equipment(McpServers(self.bundle.mcp_servers, self._variables), self._approve)
+        self._delegator = Delegator(
+            self.bundle, catalogues, self._spawner, self, resolver, self.sessions, equipment, **self._most
+        )
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -176,10 +195,13 @@ class Host:
         if delegator is None:
             return
         await delegator.catalogues.aclose()
+        await delegator.equipment.servers.aclose()
         closing = [provider.aclose() for provider in self._mounted.values() if not isinstance(provider, Missing)]
         for outcome in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(outcome, Exception):
                 logger.warning("a provider could not be closed: %s", outcome)
+        if self.sessions is not None:
+            await asyncio.to_thread(self.sessions.close)
         await asyncio.to_thread(self.ledger.close)
 
     @property
@@ -221,15 +243,20 @@ class Host:
         max_turns: int | None = None,
         max_cost: Decimal | str | float | None = None,
         tags: Sequence[str] = (),
+        output_schema: Mapping[str, Any] | None = None,
+        resume: str | None = None,
         **choice: Unpack[Choice],
     ) -> DelegationResult:
         """Have an agent do the work, falling back over its route. The choice is that of `route`.
 
         `timeout` in seconds covers the whole chain; `max_turns` and `max_cost` (US dollars) replace the agent's own limits;
-        `tags` are words that budgets can be kept by. Raises NoCandidate, BudgetRefused, AllFailed, Stopped,
-        DeadlineExceeded or LimitReached (all of them NoAnswer, with every reason), DeclarationError and RequestError.
+        `tags` are words that budgets can be kept by. With an `output_schema` (a JSON Schema, in place of the agent's own) the
+        answer is one JSON value that fits it, which is the result's `data`; one that does not, also not when told why, raises
+        InvalidOutput. `resume` is the id of a session (`result.session`), or its beginning: the agent goes on with its
+        conversation and the choice that it was begun with. Raises SessionError, NoCandidate, BudgetRefused, AllFailed, Stopped,
+        DeadlineExceeded or LimitReached (all but the first NoAnswer, with every reason), DeclarationError and RequestError.
         """
-        work = _work(text, tools, messages, vars, timeout, max_turns, max_cost, tags)
+        work = make_work(text, tools, messages, vars, timeout, max_turns, max_cost, tags, resume, output_schema)
         return await self._open.delegate(agent, work, **choice)
 
     async def stream(
@@ -244,6 +271,8 @@ class Host:
         max_turns: int | None = None,
         max_cost: Decimal | str | float | None = None,
         tags: Sequence[str] = (),
+        output_schema: Mapping[str, Any] | None = None,
+        resume: str | None = None,
         **choice: Unpack[Choice],
     ) -> AsyncGenerator[StreamEvent, None]:
         """As `delegate`, yielding events as they happen; the last is a `DoneEvent` with the result.
@@ -251,16 +280,48 @@ class Host:
         Once text of a turn was yielded, its breaking raises BrokenAnswer with that text, unless the agent says
         `on_broken_stream: continue`.
         """
-        work = _work(text, tools, messages, vars, timeout, max_turns, max_cost, tags)
+        work = make_work(text, tools, messages, vars, timeout, max_turns, max_cost, tags, resume, output_schema)
         async with aclosing(self._open.stream(agent, work, **choice)) as events:
             async for event in events:
                 yield event
 
     async def prepare(self, agent: str, text: str, **given: Any) -> Run:
         """What `delegate` would do: the rendered prompt, tools and route. Nothing is sent."""
-        names = ("tools", "messages", "vars", "timeout", "max_turns", "max_cost", "tags")
-        work = _work(text, *(given.pop(name, None) for name in names))
+        names = ("tools", "messages", "vars", "timeout", "max_turns", "max_cost", "tags", "resume", "output_schema")
+        work = make_work(text, *(given.pop(name, None) for name in names))
         return await self._open.prepare(agent, work, **given)
+
+    def delegate_tool(
+        self,
+        *,
+        caller: str | None = None,
+        parent: Any = None,
+        messages: Conversation = (),
+        tools: Sequence[Callable[..., Any] | Tool] = (),
+        vars: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        local_only: bool = False,
+        listener: Callable[[ChildEvent], None] | None = None,
+    ) -> HostedTool:
+        """The tool by which the model of a host's own loop delegates: its schema for each vendor, and the handler of its calls.
+
+        `caller` is the agent that the loop plays, which is not offered to itself; `parent` what it runs on ("provider/model", or
+        pairs: the rest of its route after it), for agents that say nothing and for `self`. `messages` is its conversation, or a
+        function that gives it, of which children are handed what they ask for; `tools` are offered to those that allow them.
+        """
+        agent = self.bundle.agent(caller).name if caller is not None else None
+        tool = self._open.delegate_tool(agent)
+        return HostedTool(
+            tool,
+            agent=agent,
+            pairs=parents(parent),
+            messages=messages,
+            tools=tools,
+            vars=vars,
+            tags=tags,
+            local_only=local_only,
+            listener=listener,
+        )
 
     async def offers(self, providers: Iterable[str] | None = None) -> Offers:
         """What the mounted providers list now; all of them are asked at the same time."""
@@ -336,47 +397,3 @@ class Host:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
-
-
-def _lock(said: str | Path | bool, environment: Mapping[str, str], *, simulated: bool, found: bool) -> ModelsLock:
-    if isinstance(said, bool):
-        return find_models_lock(environment, simulated=simulated) if said and found else ModelsLock(simulated=simulated)
-    return read_lock_file(Path(said), simulated=simulated)
-
-
-def _saved_as(provider: Provider) -> Endpoint:
-    """What a host's own provider says of itself, else its class and address."""
-    told = getattr(provider, "saved_as", None)
-    return told if isinstance(told, Endpoint) else endpoint(type(provider).__qualname__, getattr(provider, "base_url", None))
-
-
-def _work(
-    text: str,
-    tools: Sequence[Callable[..., Any] | Tool] | None,
-    messages: Sequence[Message | Mapping[str, Any]] | None,
-    vars: Mapping[str, Any] | None,
-    timeout: float | None,
-    max_turns: int | None,
-    max_cost: Decimal | str | float | None,
-    tags: Sequence[str] | None,
-) -> Work:
-    if isinstance(tags, str):
-        raise RequestError(f"tags is a list of words; write tags=['{tags}']")
-    if any(not isinstance(tag, str) or not tag.strip() for tag in tags or ()):
-        raise RequestError(f"tags is a list of words, not {list(tags or ())!r}")
-    if any(len(tag) > MOST_OF_A_TAG for tag in tags or ()):
-        raise RequestError(f"a tag has at most {MOST_OF_A_TAG} characters")
-    if max_turns is not None and (not isinstance(max_turns, int) or isinstance(max_turns, bool)):
-        raise RequestError(f"max_turns is a whole number, not {max_turns!r}")
-    given = tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout
-    return Work(text, *given, max_turns, None if max_cost is None else _dollars(max_cost), tuple(tags or ()))
-
-
-def _dollars(value: Decimal | str | float) -> Decimal:
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise RequestError(f"max_cost is an amount of US dollars such as 0.05, not {value!r}")
-    return amount

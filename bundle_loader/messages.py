@@ -16,6 +16,31 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Blob:
+    """An image or a file: its bytes, or an address that the vendor fetches it from. Raises ValueError for neither or both."""
+
+    data: bytes | None = field(repr=False)
+    media_type: str
+    """Such as `image/png` or `application/pdf`, in small letters."""
+    url: str | None = None
+    """`https://...`; never a `data:` address."""
+    name: str | None = None
+    """The file's own name, where it has one."""
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.url is None):
+            raise ValueError("a Blob has either data or a url")
+        kind, _, rest = self.media_type.partition("/")
+        if not kind or not rest or self.media_type != self.media_type.strip().lower():
+            raise ValueError(f"a Blob's media_type is like 'image/png', in small letters, not {self.media_type!r}")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a model needs eyes for it."""
+        return self.media_type.startswith("image/")
+
+
+@dataclass(frozen=True, slots=True)
 class Thinking:
     """A vendor's reasoning block. `data` is the vendor's own form; it goes back to that vendor and to no other."""
 
@@ -37,21 +62,25 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back, as text."""
+    """What a tool gave back: text, and images or files beside it."""
 
     call_id: str
     name: str
     text: str
     is_error: bool = False
+    parts: tuple[Blob, ...] = ()
 
 
-Part: TypeAlias = Text | Thinking | ToolCall | ToolResult
+Part: TypeAlias = Text | Blob | Thinking | ToolCall | ToolResult
 Role: TypeAlias = Literal["user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One step of a conversation. Role `tool` holds only `ToolResult`s; system text is never a message."""
+    """One step of a conversation. Role `tool` holds only `ToolResult`s; system text is never a message.
+
+    A `Blob` stands in a user's message, or in the result of a tool.
+    """
 
     role: Role
     parts: tuple[Part, ...]
@@ -65,6 +94,17 @@ class Message:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tools that this message asks for, in order."""
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Its images and files, those of tools' results too, in order."""
+        found: list[Blob] = []
+        for part in self.parts:
+            if isinstance(part, Blob):
+                found.append(part)
+            elif isinstance(part, ToolResult):
+                found += part.parts
+        return tuple(found)
 
 
 Media: TypeAlias = Literal["input_audio", "input_image", "input_video", "output_audio", "output_image", "output_video"]
@@ -168,9 +208,9 @@ class Turn:
 StreamPart: TypeAlias = Delta | Turn
 
 
-def user(text: str) -> Message:
-    """A user's message of plain text."""
-    return Message("user", (Text(text),))
+def user(text: str, *blobs: Blob) -> Message:
+    """A user's message of plain text, with images or files after it."""
+    return Message("user", (Text(text), *blobs))
 
 
 def assistant(text: str) -> Message:

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import CancelledError
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from bundle_loader.delegation.hosted_tool import HostedTool, SyncHostedTool
 from bundle_loader.delegation.result import DelegationResult, StreamEvent
+from bundle_loader.delegation.sessions import Sessions
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
 from bundle_loader.ledger.ledger import Ledger
@@ -23,8 +25,11 @@ T = TypeVar("T")
 class SyncHost:
     """`with SyncHost(bundle) as host: host.delegate("git-ops", "...")`. Takes the arguments of `Host`; usable from any thread."""
 
+    kind: ClassVar[type[Host]] = Host
+    """The class of the host that does the work."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._host = Host(*args, **options)
+        self._host = self.kind(*args, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -94,6 +99,19 @@ class SyncHost:
     def delegate(self, agent: str, text: str, **given: Any) -> DelegationResult:
         """See `Host.delegate`."""
         return self._run(self._host.delegate(agent, text, **given))
+
+    def delegate_tool(self, **given: Any) -> SyncHostedTool:
+        """See `Host.delegate_tool`."""
+
+        async def made() -> HostedTool:
+            return self._host.delegate_tool(**given)
+
+        return SyncHostedTool(self._run(made()), self._run)
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """See `Host.sessions`."""
+        return self._host.sessions
 
     def offers(self, providers: list[str] | None = None) -> Offers:
         """See `Host.offers`."""

@@ -151,7 +151,7 @@ async def test_the_simulated_is_kept_apart(vendors: Served, tmp_path: Path) -> N
     home = {"BUNDLE_LOADER_HOME": str(tmp_path / "home")}
     async with Host("foundation", simulate=True, environment=home) as host:
         await host.delegate("git-ops", "Commit.")
-    assert [path.name for path in (tmp_path / "home").iterdir()] == ["ledger-simulated.db"]
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["ledger-simulated.db", "sessions-simulated"]
 
 
 async def test_neither_keys_nor_prompts_nor_answers_are_kept(vendors: Served, tmp_path: Path) -> None:

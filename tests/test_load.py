@@ -228,13 +228,13 @@ def test_wrong_keys_and_types_of_a_bundle(text: str, fault: str, tmp_path: Path)
 
 
 def test_keys_that_nothing_acts_on_are_noted(tmp_path: Path) -> None:
-    text = "tasks: {a: 1}\npolicy: {b: 1.10}\nmcp_servers: {c: " + "1" * 5000 + "}\n\n"
+    text = "tasks: {a: 1}\npolicy: {b: 1.10, c: " + "1" * 5000 + "}\n\n"
     bundle = load(tmp_path, "a.yaml", {"a.yaml": text})
     assert said(tmp_path, bundle.problems) == [
         f"note a.yaml:{line}:1: {key}: is read and kept, but nothing acts on it yet"
-        for line, key in enumerate(["tasks", "policy", "mcp_servers"], 1)
+        for line, key in enumerate(["tasks", "policy"], 1)
     ]
-    assert bundle.extra == {"tasks": {"a": 1}, "policy": {"b": 1.1}, "mcp_servers": {"c": "1" * 5000}}
+    assert bundle.extra == {"tasks": {"a": 1}, "policy": {"b": 1.1, "c": "1" * 5000}}
 
 
 def test_every_writing_of_a_field_is_kept_with_who_lost(tmp_path: Path) -> None:

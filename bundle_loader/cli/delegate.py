@@ -56,6 +56,10 @@ def delegate(
     max_cost: Annotated[
         str | None, typer.Option("--max-cost", metavar="DOLLARS", help="For this work with all that it delegates.")
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="ID", help="Carry on a session: its id, or as much of its beginning as is unique."),
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A word that budgets can be kept by. Repeatable.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Route, rendered prompt and worst cost; nothing is sent.")] = False,
     simulate: SimulateOption = False,
@@ -73,6 +77,7 @@ def delegate(
     )  # fmt: skip
     given: dict[str, Any] = {
         "vars": pairs(var, "--var"), "timeout": timeout, "max_turns": max_turns, "max_cost": max_cost, "tags": tag or (),
+        "resume": resume,
     }  # fmt: skip
     if dry_run:
 
@@ -111,6 +116,10 @@ def _tell(result: DelegationResult) -> None:
         typer.echo(f"  {attempt}", err=True)
     estimated = ", estimated" if usage.estimated else ""
     typer.echo(f"  {usage.input_tokens} + {usage.output_tokens} tokens{estimated}, {money(result.cost)}", err=True)
+    for child in result.children:
+        typer.echo(f"  delegated to {child.agent}: {child.outcome}, {money(child.cost)}", err=True)
+    if result.children:
+        typer.echo(f"  {money(result.cost_with_children)} with what it delegated", err=True)
     for note in result.notes:
         typer.echo(f"  note: {note}", err=True)
 

@@ -28,7 +28,7 @@ from bundle_loader.routing.price import Price
 from bundle_loader.sources.home import ledger_file
 from bundle_loader.sources.load import load_bundle
 
-By = Literal["agent", "model", "tier", "provider", "family", "profile", "day"]
+By = Literal["agent", "model", "tier", "provider", "family", "profile", "day", "session"]
 
 SUBCOMMANDS: Final = {
     "show": "Show one delegation: its children, every attempt, call and rejection, and what it cost.",

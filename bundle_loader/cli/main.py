@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "schema": "Print the JSON Schema of a kind of file, for editors.",
     "verify": "Check that the shipped agents end on the models of their tiers.",
     "ledger": "Show what was delegated, by whom it was answered and what it cost.",
+    "sessions": "Show earlier work: what was said, and which of it can be carried on.",
     "health": "Show what is down: since when, why, and when it is asked again.",
     "budget": "Show what may still be spent: each budget, what is used and reserved, and when it renews.",
 }

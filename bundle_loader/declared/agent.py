@@ -67,6 +67,7 @@ class WrittenAgent(Written):
     model_role: Words | None = None
     extends: Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"], "pattern": r"\S"})] | None = None
     tools: Words | None = None
+    deny_tools: Words | None = None
     inherit_context: WrittenContext | None = None
     config: CoreMap | None = None
     limits: WrittenLimits | None = None
@@ -144,6 +145,8 @@ class Agent(Final):
     slot: Literal["role", "list", "tier"] | None = None
     tools: tuple[str, ...] | None = None
     """None: whatever the host offers; an empty tuple: none."""
+    deny_tools: tuple[str, ...] = ()
+    """Taken out of those."""
     inherit_context: ContextPolicy = ContextPolicy()
     config: dict[str, Any] = Field(default_factory=dict)
     limits: Limits = Limits()

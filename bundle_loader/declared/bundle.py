@@ -15,6 +15,7 @@ from bundle_loader.declared.budget import Budget
 from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.fold import tier_is_redefined
 from bundle_loader.declared.laid import Laid
+from bundle_loader.declared.mcp_server import McpServer
 from bundle_loader.declared.model_order import DEFAULT, OrderPolicy
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference
@@ -76,6 +77,8 @@ class Bundle(Final):
     profiles: dict[str, dict[str, Preferences]] = Field(default_factory=dict)
     roles: dict[str, Preferences] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
+    """Whose tools agents may name."""
     vars: dict[str, Any] = Field(default_factory=dict)
     context: str = ""
     """Text for the front of the host's own system prompt: each bundle's included files and text, mentions expanded."""

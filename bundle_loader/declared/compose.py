@@ -48,11 +48,10 @@ def compose(
     """One bundle from `layers`, least derived first; the last gives its name, version and description.
 
     `faults` are what finding the layers had to say; they are kept with the bundle's own. `settings` are laid over all layers.
-    `trusted` is false where nobody but a stranger's project chose the root bundle: it may not say where providers listen, nor
-    what models cost. `lost` are tables, and names in them, that could not be read: who misses them is not at fault.
+    `trusted` is false where nobody but a stranger's project chose the root bundle: the keys of `TRUSTED_ONLY` are not taken
+    from it. `lost` are tables, and names in them, that could not be read: who misses them is not at fault.
 
-    What faults took out of a file is not missed by the others, so that all of them show what is wrong with them; whether such a
-    bundle may be used is for the caller to say.
+    What faults took out of a file is not missed by the others; whether such a bundle may be used is for the caller to say.
     """
     done = _lay_all(layers, settings, lost, trusted=trusted)
     root = layers[-1]
@@ -77,6 +76,7 @@ def compose(
         profiles=finisher.profiles(),
         roles=finisher.roles,
         providers=finisher.providers(),
+        mcp_servers=finisher.mcp_servers(),
         vars=finisher.vars(),
         context="\n\n".join(text for layer in layers if (text := text_of(layer))),
         extra={key: core(plain(node)) for key, node in finisher.header.entries.items() if key in NOT_IN_FORCE},
@@ -223,9 +223,9 @@ def _note_removed(done: Composition, layer: Layer, table: str) -> None:
 
 
 def _without_trusted(done: Composition, layer: Layer, remedy: str) -> Mapping:
-    """Where providers listen, and what models cost, is the root bundle's to say.
+    """Where providers listen, what models cost, and which MCP servers are started, is the root bundle's to say.
 
-    An included one could send a key to a server of its own, or undo a budget with a price of 0.
+    An included one could send a key to a server of its own, undo a budget with a price of 0, or have a program run.
     """
     header = layer.header
     refused = [key for key in TRUSTED_ONLY if key in header.entries]

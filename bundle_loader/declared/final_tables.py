@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any, Final, Protocol, TypeAlias
 
 from bundle_loader.declared.fold import pruned
+from bundle_loader.declared.mcp_server import McpServer, WrittenMcpServer, misfits
 from bundle_loader.declared.mended import mended
 from bundle_loader.declared.preference import Preference, WrittenPreference
 from bundle_loader.declared.tables import ProviderSettings, WrittenBundle
@@ -190,6 +191,31 @@ class FinalTables:
                 said["ca_file"] = str(PurePath(self._place("providers", name, "ca_file")().file).parent / value.ca_file)
             found[name] = ProviderSettings(**said)
         return found
+
+    def mcp_servers(self) -> dict[str, McpServer]:
+        """Name -> a server that is whole; those with faults are left out."""
+        found = {}
+        for name, value in (self.written.mcp_servers or {}).items():
+            if value is None:
+                continue
+            wrong = misfits(name, value)
+            for path, message in wrong:
+                node = self._place("mcp_servers", name, *path)()
+                self._fault(node, ".".join(("mcp_servers", name, *path)), message)
+            if not wrong:
+                found[name] = McpServer(name=name, **self._server(name, value))
+        return found
+
+    def _server(self, name: str, value: WrittenMcpServer) -> dict[str, Any]:
+        said = value.model_dump(exclude_none=True)
+        for key in ("env", "headers"):
+            said[key] = {one: text for one, text in said.get(key, {}).items() if text is not None}
+        for key in ("command", "cwd"):
+            text = said.get(key)
+            # 5. Relative paths are relative to the file that holds them (composition); a bare program is looked up as always.
+            if text is not None and (key == "cwd" or "/" in text) and not text.startswith("~"):
+                said[key] = str(PurePath(self._place("mcp_servers", name, key)().file).parent / text)
+        return said
 
     def vars(self) -> dict[str, Any]:
         """Defaults of template variables."""

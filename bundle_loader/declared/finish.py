@@ -158,7 +158,7 @@ class Finisher(FinalTables):
             "output_schema": settled(written.output_schema),
             "on_broken_stream": written.on_broken_stream or "fail",
         }
-        for key in ("aliases", "model_role"):
+        for key in ("aliases", "model_role", "deny_tools"):
             fields[key] = tuple(getattr(written, key) or ())
         if written.tools is not None:
             fields["tools"] = tuple(written.tools)

@@ -13,6 +13,7 @@ from bundle_loader.declared.budget import WrittenBudget
 from bundle_loader.declared.finish_budgets import misfitting
 from bundle_loader.declared.frontmatter import Document
 from bundle_loader.declared.layer import Layer
+from bundle_loader.declared.mcp_server import WrittenMcpServer
 from bundle_loader.declared.mended import Path, mended
 from bundle_loader.declared.model_order import WrittenModelOrder
 from bundle_loader.declared.preference import WrittenPreferences
@@ -25,7 +26,7 @@ from bundle_loader.errors import Fault
 Origin: TypeAlias = Literal["organisation", "project", "user"]
 """Least derived first: what stands later overrides."""
 
-LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets", "prices", "model_order")
+LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets", "prices", "model_order", "mcp_servers")
 """Keys that are laid over the bundle's own, as one more layer."""
 
 _WHOLE = WithJsonSchema({"type": "string", "pattern": r"^(/|~|.:[\\/])"})
@@ -74,8 +75,11 @@ class WrittenSettings(Written):
     providers: dict[str, WrittenProvider | None] | None = None
     budgets: dict[str, WrittenBudget | None] | None = None
     prices: dict[str, WrittenPrice | None] | None = None
+    mcp_servers: dict[str, WrittenMcpServer | None] | None = None
     vars: CoreMap | None = None
     trust: WrittenTrust | None = None
+    sessions: Literal["on", "off"] | None = None
+    """`off`: no transcripts are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ def read_settings(document: Document, origin: Origin, *, trusted: bool = True, f
     """A settings file checked, with every fault at its place. What it may not say is left out, with a warning.
 
     `trusted` is false for a project that the user's settings do not name: it may not say where providers listen, since a
-    cloned repository could have a key sent to a server of its own. Nor what models cost: a price of 0 would undo a budget.
+    cloned repository could have a key sent to a server of its own. Nor what models cost: a price of 0 would undo a budget. Nor
+    which MCP servers there are: one is a program that would be started.
     """
     tree = document.header
     faults = list(document.faults)

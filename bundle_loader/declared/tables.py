@@ -11,6 +11,7 @@ from typing import Final as Final_
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from bundle_loader.declared.budget import Count, WrittenBudget
+from bundle_loader.declared.mcp_server import WrittenMcpServer
 from bundle_loader.declared.model_order import WrittenModelOrder
 from bundle_loader.declared.preference import Preference, WrittenPreferences
 from bundle_loader.declared.prices import WrittenPrice
@@ -185,14 +186,20 @@ class WrittenBundle(Written):
     policy: Annotated[Any, BeforeValidator(_map_or_text), WithJsonSchema(_POLICY_READ)] = None
     budgets: dict[str, WrittenBudget | None] | None = None
     prices: dict[str, WrittenPrice | None] | None = None
-    mcp_servers: CoreMap | None = None
+    mcp_servers: dict[str, WrittenMcpServer | None] | None = None
     tests: list[WrittenRouteTest] | None = None
 
 
-TRUSTED_ONLY: Final_[Mapping[str, str]] = MappingProxyType({"providers": "where providers listen", "prices": "what models cost"})
+TRUSTED_ONLY: Final_[Mapping[str, str]] = MappingProxyType(
+    {
+        "providers": "where providers listen",
+        "prices": "what models cost",
+        "mcp_servers": "which MCP servers are started or asked",
+    }
+)
 """Keys of the root bundle and of trusted settings alone, and what they say."""
 
-NOT_IN_FORCE = ("tasks", "policy", "mcp_servers", "recipes")
+NOT_IN_FORCE = ("tasks", "policy", "recipes")
 """Keys that are read and kept but that nothing acts on."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bundle_loader.declared.tables import Timeouts
+from bundle_loader.delegation.plain import from_plain, to_plain
 from bundle_loader.ledger.budgets import Cap
 from bundle_loader.messages import Message, ToolSpec
 from bundle_loader.routing.candidate import Candidate
@@ -95,5 +97,21 @@ class DelegationContext:
     turns_done: int = 0
     tags: tuple[str, ...] = ()
     """The caller's own words for the work, which budgets can be kept by."""
+    output_schema: Mapping[str, Any] | None = None
+    """JSON Schema of the answer; what does not fit it is no answer."""
+    repaired: bool = False
+    """True where an answer did not fit already, and the model was told why: there is no second time."""
     caps: tuple[Cap, ...] = ()
     """The most that this delegation, and each above it, may cost with all below it."""
+    session: str | None = None
+    """The session that it begins or carries on; None where no transcript is kept."""
+
+    def to_json(self) -> str:
+        """All of it as one line of JSON, for another process or machine. Raises TypeError for what no process could read."""
+        return json.dumps(to_plain(self), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> DelegationContext:
+        """The context of `to_json`, equal to it. Raises ValueError that names what is wrong."""
+        found: DelegationContext = from_plain(cls, json.loads(text))
+        return found

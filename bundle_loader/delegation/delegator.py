@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
@@ -18,12 +17,20 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.delegation.books import Books
 from bundle_loader.delegation.context import DelegationContext, first_limits
-from bundle_loader.delegation.conversation import opening, prompt_bytes
+from bundle_loader.delegation.conversation import has_images, least_bytes, opening
+from bundle_loader.delegation.delegate_tool import MAX_CHILDREN, MAX_DEPTH, DelegateTool, caller_of
+from bundle_loader.delegation.equipment import Equipment
+from bundle_loader.delegation.inherited import DELEGATE
 from bundle_loader.delegation.instruction import render, varies
+from bundle_loader.delegation.lineage import Lineage
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
+from bundle_loader.delegation.resuming import Resumed, opening_of, take_up
 from bundle_loader.delegation.run import Run
+from bundle_loader.delegation.sessions import Opening, Sessions
 from bundle_loader.delegation.spawner import Spawner
+from bundle_loader.delegation.structured import expected
 from bundle_loader.delegation.tools import Tool, ToolBox
+from bundle_loader.delegation.work import Work
 from bundle_loader.errors import DeadlineExceeded, RequestError
 from bundle_loader.ledger.budgets import Cap
 from bundle_loader.messages import Message
@@ -31,7 +38,7 @@ from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.price import Price
-from bundle_loader.routing.request import Request, make_request
+from bundle_loader.routing.request import DEADLINE, Request, make_request
 from bundle_loader.routing.resolve import Resolver, not_mounted
 from bundle_loader.routing.route import readmitted, route_selection, still_open
 from bundle_loader.routing.select import Selection, mandated, narrowed, select
@@ -42,21 +49,6 @@ SMALL_PROMPT: Final = 64 * 1024
 MOST_BYTES_PER_TOKEN: Final = 16
 IDLE: Final = 60.0
 MAX_TURNS: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done, beside who should do it."""
-
-    text: str
-    tools: tuple[Callable[..., Any] | Tool, ...] = ()
-    messages: tuple[Message | Mapping[str, Any], ...] = ()
-    vars: Mapping[str, Any] = field(default_factory=dict)
-    timeout: float | None = None
-    max_turns: int | None = None
-    max_cost: Decimal | None = None
-    """US dollars, for this delegation with all below it."""
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +74,28 @@ class _Kept:
 class Delegator:
     """Routes and delegates over one bundle and its catalogues. Belongs to one event loop."""
 
-    def __init__(self, bundle: Bundle, catalogues: Catalogues, spawner: Spawner, books: Books, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        catalogues: Catalogues,
+        spawner: Spawner,
+        books: Books,
+        resolver: Resolver,
+        sessions: Sessions | None = None,
+        equipment: Equipment | None = None,
+        *,
+        max_depth: int = MAX_DEPTH,
+        max_children: int = MAX_CHILDREN,
+    ) -> None:
         self.bundle = bundle
         self.catalogues = catalogues
         self.spawner = spawner
         self.books = books
         self.resolver = resolver
+        self.sessions = sessions
+        """Where transcripts are kept; None keeps none."""
+        self.equipment = equipment or Equipment()
+        self._most = {"max_depth": max_depth, "max_children": max_children}
         self._texts: dict[str, tuple[tuple[int, str], str]] = {}
         """Agent -> its rendered text, with the minute and the folder that it was rendered in."""
         self._routes: dict[tuple[str, bool], _Kept] = {}
@@ -127,39 +135,100 @@ class Delegator:
             async for event in events:
                 yield event
 
-    async def prepare(self, agent_name: str, work: Work, **choice: Any) -> Run:
-        """Everything up to the first request: the rendered prompt, the tools and the route. Nothing is sent."""
-        began = asyncio.get_running_loop().time()
+    def delegate_tool(self, agent: str | None) -> DelegateTool:
+        """The tool by which that agent, or a host's own loop, delegates on."""
+        return DelegateTool(self.bundle, self.prepare, agent, **self._most)
+
+    async def prepare(self, agent_name: str, work: Work, *, lineage: Lineage | None = None, **choice: Any) -> Run:
+        """Everything up to the first request: the rendered prompt, the tools and the route. Nothing is sent.
+
+        `lineage` says whose child it is. A session that is resumed is locked from here on.
+        """
         agent = self.bundle.agent(agent_name)
-        _check_text(work.text)
-        if work.timeout is not None and work.timeout <= 0:
-            raise RequestError("timeout must be more than 0 seconds")
-        if work.max_turns is not None and work.max_turns < 1:
-            raise RequestError("max_turns must be at least 1")
-        tools = ToolBox(work.tools, agent.tools)
-        instruction = self._instruction(agent_name, agent, work.vars)
-        messages = opening(work.messages, work.text)
-        floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
+        resumed: Resumed | None = None
+        if work.resume is not None:
+            resumed = await take_up(self.sessions, work.resume, agent, self.bundle, choice, work.vars)
+            choice = resumed.choice
+        try:
+            return await self._prepared(agent_name, agent, work, lineage, resumed, choice)
+        except BaseException:
+            if resumed is not None:
+                resumed.journal.drop()
+            raise
+
+    async def _prepared(
+        self, name: str, agent: Agent, work: Work, above: Lineage | None, resumed: Resumed | None, choice: dict[str, Any]
+    ) -> Run:
+        began = asyncio.get_running_loop().time()
+        delegating = self._delegating(agent, work)
+        given = (*work.tools, *([delegating.tool] if delegating else ()))
+        most, here = work.timeout or agent.limits.timeout or DEADLINE, bool(choice.get("local_only"))
+        tools, lacking = await self.equipment.tools(agent, given, within=most, local_only=here)
+        schema = agent.output_schema if work.output_schema is None else work.output_schema
+        if schema is not None:
+            await expected(schema)
+        instruction = self._instruction(name, agent, resumed.vars if resumed else work.vars)
+        before = resumed.transcript.messages if resumed else work.messages
+        messages = opening(before, work.text)
+        floor = _fewest_tokens(least_bytes(instruction, messages, tools.specs))
         request = self._asked(agent, work, tools, floor, choice)
-        timeout = request.deadline
-        route, spare = await self._routes_within(timeout, request, None if choice or floor else (agent_name, bool(tools.specs)))
-        limits = first_limits(timeout, IDLE, work.max_turns or agent.limits.max_turns or MAX_TURNS)
+        if sees := has_images(messages):
+            request = replace(request, needs=request.needs | {"vision"})
+        key = None if choice or floor or sees else (name, bool(tools.specs))
+        route, spare = await self._routes_within(request.deadline, request, key)
         own = uuid.uuid4().hex
+        begins = opening_of(
+            self.sessions, own, agent, self.bundle, messages, request, choice, work.vars, resumed, self.books.clock()
+        )
+        base = self._context(own, agent, work, above, request, route, begins)
+        base = replace(base, instruction=instruction, messages=messages, tools=tools.specs, output_schema=schema)
+        run = Run(
+            base,
+            route,
+            self.spawner,
+            tools,
+            self.books,
+            end=began + request.deadline,
+            notes=[*route.notes, *lacking, *(resumed.notes if resumed else ())],
+            continue_broken=agent.on_broken_stream == "continue",
+            content_fallback=lambda: spare.content,
+            emergency=lambda tier: spare.emergency.get(tier, ()),
+            gone=self.catalogues.renew,
+            readmit=partial(self._against, request, instruction, tools),
+            opening=begins,
+        )
+        if delegating is not None:
+            delegating.attach(caller_of(run, work))
+        return run
+
+    def _delegating(self, agent: Agent, work: Work) -> DelegateTool | None:
+        """The tool to delegate on, for an agent whose `tools` name it; a host's own tool of that name stands in its place."""
+        if DELEGATE not in (agent.tools or ()) or any(Tool.of(tool).name == DELEGATE for tool in work.tools):
+            return None
+        return self.delegate_tool(agent.name)
+
+    def _context(
+        self, own: str, agent: Agent, work: Work, above: Lineage | None, request: Request, route: Route, begins: Opening | None
+    ) -> DelegationContext:
+        """The delegation, still without its words."""
         most = work.max_cost if work.max_cost is not None else agent.limits.max_cost
-        base = DelegationContext(
+        caps = above.caps if above is not None else ()
+        if most is not None:
+            # what a session has cost before counts when it goes on
+            caps = (*caps, Cap(begins.id if begins is not None else own, agent.name, most))
+        return DelegationContext(
             id=own,
-            parent=None,
-            root=own,
-            depth=0,
+            parent=above.parent if above else None,
+            root=above.root if above else own,
+            depth=above.depth if above else 0,
             agent=agent.name,
-            instruction=instruction,
+            instruction="",
             task=work.text,
-            messages=messages,
+            messages=(),
             candidate=route.chosen,
             remaining=route.candidates[1:],
             decided_by=route.decided_by,
-            limits=limits,
-            tools=tools.specs,
+            limits=first_limits(request.deadline, IDLE, work.max_turns or agent.limits.max_turns or MAX_TURNS),
             bundle=self.bundle.name,
             bundle_hash=self.bundle.hash,
             tier=route.tier,
@@ -168,22 +237,8 @@ class Delegator:
             role=request.role,
             local_only=request.local_only,
             tags=work.tags,
-            caps=(Cap(own, agent.name, most),) if most is not None else (),
-        )
-        notes = [*route.notes, *_not_in_force(agent, tools)]
-        return Run(
-            base,
-            route,
-            self.spawner,
-            tools,
-            self.books,
-            end=began + timeout,
-            notes=notes,
-            continue_broken=agent.on_broken_stream == "continue",
-            content_fallback=lambda: spare.content,
-            emergency=lambda tier: spare.emergency.get(tier, ()),
-            gone=self.catalogues.renew,
-            readmit=partial(self._against, request, instruction, tools),
+            caps=caps,
+            session=begins.id if begins is not None else None,
         )
 
     async def _against(
@@ -192,7 +247,7 @@ class Delegator:
         """What a gate has against a candidate by now, for a conversation that has grown."""
         offers = self.catalogues.current([candidate.provider])
         offer = offers.find(candidate.provider) if offers is not None else None
-        floor = _fewest_tokens(prompt_bytes(instruction, messages, tools.specs))
+        floor = _fewest_tokens(least_bytes(instruction, messages, tools.specs))
         now = replace(mandated(self.bundle, request), input_floor=floor, now=self.books.clock())
         return readmitted(now, candidate, offer, await self.books.standing(), self._price_of)
 
@@ -277,32 +332,6 @@ class Delegator:
         return {"workdir": os.getcwd(), "date": today, "agent": agent.name, **self.bundle.vars, **given}
 
 
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise RequestError(f"the text to delegate is a {type(text).__name__}; give a str")
-    if not text.strip():
-        raise RequestError("the text to delegate is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(f"the text to delegate cannot be sent: character {error.start} is half of a surrogate pair") from None
-
-
 def _fewest_tokens(size: int) -> int | None:
     """The tokens that a prompt of that many bytes has at least; None where it is small anyway."""
     return size // MOST_BYTES_PER_TOKEN if size > SMALL_PROMPT else None
-
-
-def _not_in_force(agent: Agent, tools: ToolBox) -> list[str]:
-    """Keys that were read and that nothing acts on yet, and tools that the host does not have."""
-    notes = []
-    if agent.output_schema is not None:
-        notes.append("output_schema is read, but answers are not checked against it yet")
-    if agent.inherit_context.depth != "none":
-        notes.append("inherit_context is read, but only the messages that are given are handed on")
-    if tools.excluded:
-        allowed = ", ".join(agent.tools or ()) or "none"
-        notes.append(f"agent '{agent.name}' allows only the tools {allowed}; {', '.join(tools.excluded)} was not offered to it")
-    if tools.missing:
-        notes.append(f"the host does not offer the tools {', '.join(tools.missing)}")
-    return notes

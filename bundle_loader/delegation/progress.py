@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from bundle_loader.delegation.result import Attempt
+from bundle_loader.delegation.result import Attempt, Child
 from bundle_loader.errors import NotSent, OverBudget
 from bundle_loader.events import BudgetEvent, OutcomeEvent, TurnEvent
 from bundle_loader.messages import Message, Usage
@@ -23,6 +23,8 @@ class Progress:
     usage: Usage = field(default_factory=Usage)
     cost: Decimal | None = field(default_factory=Decimal)
     turns: int = 0
+    rejected: int = 0
+    """Answers that did not fit the agent's `output_schema`."""
     simulated: bool = False
     """Of the candidate that was tried last."""
     shown: str = ""
@@ -34,6 +36,16 @@ class Progress:
     """Provider and model -> what kept its latest call from being made, before or between its turns."""
     unsaid: list[BudgetEvent] = field(default_factory=list)
     """What budgets had to say since the last event."""
+
+    children: list[Child] = field(default_factory=list)
+
+    @property
+    def whole_cost(self) -> Decimal | None:
+        """Of this delegation so far and of its children; None where any part of it has no known price."""
+        total = self.cost
+        for child in self.children:
+            total = None if total is None or child.cost is None else total + child.cost
+        return total
 
     def hear(self, notes: Iterable[str]) -> None:
         """Take in what budgets said, once: an event of the stream, and a note of the result."""
@@ -63,6 +75,7 @@ class Progress:
         """A turn is finished; `lowered` is the budget for which its answer was kept short, and the tokens that it left."""
         self.history += event.added
         self.turns += 1
+        self.rejected += event.rejected
         self.shown = ""
         self.notes += [note for note in event.turn.notes if note not in self.notes]
         if event.turn.finish == "length" and lowered is not None:

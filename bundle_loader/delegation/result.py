@@ -36,6 +36,23 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """A delegation that this one has delegated on."""
+
+    id: str
+    agent: str
+    outcome: Outcome
+    """`answered`, `failed`, `refused` or `cancelled`."""
+    cost: Decimal | None
+    """US dollars, with all that it delegated on; None when any part of it has no known price."""
+    session: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    reason: str | None = None
+    """Why it gave no answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class DelegationResult:
     """An answer."""
 
@@ -50,7 +67,7 @@ class DelegationResult:
     usage: Usage
     """Of all attempts, those that failed included."""
     cost: Decimal | None
-    """US dollars for `usage`; None when any part of it has no known price."""
+    """US dollars for `usage`; None when any part of it has no known price. Its own cost: that of children is not in it."""
     route: Route
     id: str
     agent: str
@@ -68,6 +85,18 @@ class DelegationResult:
 
     refused: tuple[Rejection, ...] = ()
     """Candidates that a budget kept from being asked."""
+    session: str | None = None
+    """The id by which the session is resumed; None where no transcript is kept."""
+    children: tuple[Child, ...] = ()
+    """What it delegated on, in the order in which that ended."""
+
+    @property
+    def cost_with_children(self) -> Decimal | None:
+        """US dollars of this delegation and of all below it; None when any part of it has no known price."""
+        total = self.cost
+        for child in self.children:
+            total = None if total is None or child.cost is None else total + child.cost
+        return total
 
     @property
     def rejections(self) -> tuple[Rejection, ...]:
@@ -82,4 +111,17 @@ class DoneEvent:
     result: DelegationResult
 
 
-StreamEvent: TypeAlias = Event | DoneEvent
+@dataclass(frozen=True, slots=True)
+class ChildEvent:
+    """Something that happens in a delegation below the one that is streamed, however deep."""
+
+    delegation: str
+    """Whose it is."""
+    parent: str
+    agent: str
+    depth: int
+    """1 for what the streamed delegation delegates, 2 for what that delegates; counted from the top of the tree."""
+    event: Event | DoneEvent
+
+
+StreamEvent: TypeAlias = Event | DoneEvent | ChildEvent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -15,13 +15,19 @@ from bundle_loader.delegation.books import Books
 from bundle_loader.delegation.chain import same
 from bundle_loader.delegation.context import DelegationContext, limits_of
 from bundle_loader.delegation.defeat import defeat, no_candidate
+from bundle_loader.delegation.entries import attempt_record, delegation_record, scope_of
+from bundle_loader.delegation.inherited import DELEGATE
+from bundle_loader.delegation.merging import Inbox
 from bundle_loader.delegation.progress import Progress
-from bundle_loader.delegation.result import Attempt, DelegationResult, DoneEvent, StreamEvent
+from bundle_loader.delegation.recorded import RecordedTools
+from bundle_loader.delegation.result import Attempt, ChildEvent, DelegationResult, DoneEvent, StreamEvent
+from bundle_loader.delegation.sessions import Journal, Opening
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import (
     BudgetRefused,
     DeadlineExceeded,
+    InvalidOutput,
     LimitReached,
     NoAnswer,
     NoCandidate,
@@ -29,10 +35,9 @@ from bundle_loader.errors import (
     NotSent,
     ProviderFailure,
 )
-from bundle_loader.events import FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
-from bundle_loader.ledger.estimate import CallScope
+from bundle_loader.events import AnswerEvent, Event, FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
 from bundle_loader.ledger.meter import LedgerMeter
-from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, HopRecord, Outcome
+from bundle_loader.ledger.records import HopRecord, Outcome, ResumeRecord
 from bundle_loader.messages import Message
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 
@@ -58,6 +63,7 @@ class Run:
         emergency: Callable[[str], tuple[Candidate, ...]] = lambda tier: (),
         gone: Callable[[str], None] = lambda provider: None,
         readmit: Readmit | None = None,
+        opening: Opening | None = None,
     ) -> None:
         self.base = base
         self.route = route
@@ -81,12 +87,23 @@ class Run:
             left=base.limits.timeout,
         )
         self._readmit = readmit
+        self._opening = opening
+        self._journal: Journal | None = None
+        self.inbox: Inbox | None = None
+        """Where the events of children arrive while somebody streams."""
+        self.now: tuple[Candidate, ...] = ()
+        """The candidate that is tried, and those that remain."""
         self.started = 0.0
         self.began = 0.0
 
-    async def events(self, *, show: bool) -> AsyncGenerator[StreamEvent, None]:
-        """Everything that happens, last a `DoneEvent`. With `show`, text is yielded as it comes. Raises NoAnswer's kinds."""
+    async def events(self, *, show: bool, children: bool | None = None) -> AsyncGenerator[StreamEvent, None]:
+        """Everything that happens, last a `DoneEvent`. With `show`, text is yielded as it comes, and then a turn that breaks is
+        not taken over by another model; with `children` what they do is yielded too (None: with `show`). Raises NoAnswer's kinds.
+        """
         self.started, self.began = self.books.clock(), perf_counter()
+        self._open()
+        if (show if children is None else children) and self.delegates:
+            self.inbox = Inbox()
         try:
             async with aclosing(self._drive(self.end, show)) as events:
                 async for event in events:
@@ -101,6 +118,29 @@ class Run:
             raise
         self._record("answered", None, result)
         yield DoneEvent(result)
+
+    @property
+    def session(self) -> str | None:
+        """The session by which what was done so far can be carried on."""
+        return self._journal.id if self._journal is not None and self._journal.fault is None else None
+
+    @property
+    def delegates(self) -> bool:
+        """Whether it may delegate on."""
+        return any(spec.name == DELEGATE for spec in self.tools.specs)
+
+    def _open(self) -> None:
+        """Begin the transcript, or go on with it."""
+        opening, base = self._opening, self.base
+        if opening is None:
+            return
+        self._journal, note = opening.begin(base.id)
+        if note is not None:
+            self.state.notes.append(note)
+        if opening.id != base.id:
+            self.books.ledger.append(ResumeRecord(base.id, opening.id, self.started))
+        if self._journal is not None and self.tools.specs:
+            self.tools = RecordedTools(self.tools, self._journal)
 
     async def _drive(self, end: float, show: bool) -> AsyncGenerator[StreamEvent, None]:
         loop = asyncio.get_running_loop()
@@ -126,6 +166,8 @@ class Run:
                     self.gone(candidate.provider)
             except LimitReached as error:
                 raise LimitReached(str(error), limit=error.limit, **self._reasons()) from None
+            except InvalidOutput as error:
+                raise InvalidOutput(error.summary, faults=error.faults, text=error.text, **self._reasons()) from None
             except DeadlineExceeded as error:
                 raise DeadlineExceeded(str(error), **self._reasons()) from None
             if isinstance(failure, NotSent) and failure.held:
@@ -184,7 +226,7 @@ class Run:
         books = self.books
         books.ledger.usable()
         meter = LedgerMeter(
-            books.ledger, _scope(base, number), books.price, books.clock, books.budgets, books.breakers, books.slots
+            books.ledger, scope_of(base, number), books.price, books.clock, books.budgets, books.breakers, books.slots
         )
         started, began = self.books.clock(), perf_counter()
         outcome: Outcome = "failed"
@@ -192,9 +234,11 @@ class Run:
         reason: str | None = None
         state.shown = ""
         state.simulated = candidate.simulated
+        self.now = (candidate, *step.remaining)
         try:
             await self._admit(candidate)
-            spawned = self.spawner.spawn(self._context(step, left), meter, self.tools)
+            own = self.spawner.spawn(self._context(step, left), meter, self.tools)
+            spawned: AsyncIterator[Event | ChildEvent] = own if self.inbox is None else self.inbox.merged(own)
             try:
                 async for event in spawned:
                     state.hear(meter.notes)
@@ -205,8 +249,14 @@ class Run:
                             state.shown += event.text
                             yield event
                         continue
+                    if isinstance(event, AnswerEvent):
+                        if self._journal is not None:
+                            self._journal.answer(event.message)
+                        continue
                     if isinstance(event, TurnEvent):
                         state.turn(event, meter.lowered)
+                        if self._journal is not None:
+                            self._journal.turn(event, f"{candidate.provider}/{candidate.model}")
                     elif isinstance(event, OutcomeEvent):
                         state.outcome = event
                         outcome = "answered"
@@ -225,19 +275,33 @@ class Run:
             reason = str(error)
             raise
         finally:
-            state.hear(meter.notes)
-            key = candidate.provider, candidate.model
-            state.refused.pop(key, None)
-            state.kept.pop(key, None)
-            if isinstance(failure, NotSent):
-                state.kept[key] = failure
-            if isinstance(failure, NotSent) and not meter.calls:
-                state.refused[key] = Rejection(*key, failure.message, candidate.preference)
-            else:
-                kind = str(failure.kind) if failure else None
-                latency = perf_counter() - began
-                attempt = Attempt(number, *key, outcome, kind, reason, meter.usage, meter.cost, latency)
-                self._keep(attempt, meter.scope.attempt, candidate.preference.model, started)
+            self._tried(candidate, number, meter, outcome, failure, reason, started, perf_counter() - began)
+
+    def _tried(
+        self,
+        candidate: Candidate,
+        number: int,
+        meter: LedgerMeter,
+        outcome: Outcome,
+        failure: ProviderFailure | None,
+        reason: str | None,
+        started: float,
+        latency: float,
+    ) -> None:
+        """An attempt is over, or no call of it was let through."""
+        state = self.state
+        state.hear(meter.notes)
+        key = candidate.provider, candidate.model
+        state.refused.pop(key, None)
+        state.kept.pop(key, None)
+        if isinstance(failure, NotSent):
+            state.kept[key] = failure
+        if isinstance(failure, NotSent) and not meter.calls:
+            state.refused[key] = Rejection(*key, failure.message, candidate.preference)
+        else:
+            kind = str(failure.kind) if failure else None
+            attempt = Attempt(number, *key, outcome, kind, reason, meter.usage, meter.cost, latency)
+            self._keep(attempt, meter.scope.attempt, candidate.preference.model, started)
 
     async def _admit(self, candidate: Candidate) -> None:
         """Every hop of a fallback passes all gates again; the first try has just passed them. Raises NotAdmitted."""
@@ -259,6 +323,7 @@ class Run:
             config={key: value for key, value in step.candidate.config.items() if key != "max_tokens"},
             limits=limits_of(base.limits, said, left, len(step.remaining), local=local),
             turns_done=state.turns,
+            repaired=state.rejected > 0,
         )
 
     def _keep(self, attempt: Attempt, id: str, pattern: str, started: float) -> None:
@@ -267,24 +332,11 @@ class Run:
         state.attempts.append(attempt)
         state.usage = state.usage + attempt.usage
         state.cost = None if state.cost is None or attempt.cost is None else state.cost + attempt.cost
-        self.books.ledger.append(
-            AttemptRecord(
-                id=id,
-                delegation=self.base.id,
-                number=attempt.number,
-                provider=attempt.provider,
-                model=attempt.model,
-                pattern=pattern,
-                started=started,
-                latency=attempt.latency,
-                outcome=attempt.outcome,
-                kind=attempt.kind,
-                reason=attempt.reason,
-            )
-        )
+        self.books.ledger.append(attempt_record(self.base.id, attempt, id, pattern, started))
 
     def _result(self) -> DelegationResult:
         state, last = self.state, self.state.attempts[-1]
+        state.notes += [self._journal.fault] if self._journal is not None and self._journal.fault else []
         assert state.outcome is not None
         return DelegationResult(
             text=state.outcome.text,
@@ -305,6 +357,9 @@ class Run:
             simulated=state.simulated,
             finish=state.outcome.finish,
             refused=tuple(state.refused.values()),
+            data=state.outcome.data,
+            session=self.session,
+            children=tuple(state.children),
         )
 
     def _reasons(self, verdict: Verdict | None = None) -> dict[str, Any]:
@@ -318,37 +373,19 @@ class Run:
 
     def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
         base = self.base
-        self.books.ledger.append(
-            DelegationRecord(
-                id=base.id,
-                parent=base.parent,
-                root=base.root,
-                depth=base.depth,
-                agent=base.agent,
-                tier=base.tier,
-                profile=base.profile,
-                stage=base.stage,
-                role=base.role,
-                decided_by=str(self.route.decided_by),
-                bundle=base.bundle,
-                bundle_hash=base.bundle_hash,
-                started=self.started,
-                latency=perf_counter() - self.began,
-                outcome=outcome,
-                provider=result.provider if result else None,
-                model=result.model if result else None,
-                reason=reason,
-                simulated=self.state.simulated,
-                rejected=tuple(
-                    (item.provider, item.model, item.reason) for item in (*self.route.rejections, *self.state.refused.values())
-                ),
-            )
+        if self._journal is not None:
+            self._journal.end(outcome, reason)
+        answered = (result.provider, result.model) if result else (None, None)
+        rejected = (*self.route.rejections, *self.state.refused.values())
+        entry = delegation_record(
+            base,
+            self.route.decided_by,
+            outcome,
+            reason,
+            answered,
+            rejected,
+            started=self.started,
+            latency=perf_counter() - self.began,
+            simulated=self.state.simulated,
         )
-
-
-def _scope(base: DelegationContext, number: int) -> CallScope:
-    """Whose calls the attempt makes."""
-    return CallScope(
-        f"{base.id}-{number}", base.id, base.root, base.agent, base.tier,
-        base.profile, base.stage, base.role, base.tags, base.caps,
-    )  # fmt: skip
+        self.books.ledger.append(entry)

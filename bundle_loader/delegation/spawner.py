@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from bundle_loader.delegation.context import LEAST_SHARE, DelegationContext, SpawnLimits, output_bound
-from bundle_loader.delegation.conversation import prompt_bound, prompt_bytes
+from bundle_loader.delegation.conversation import message_bytes, prompt_bound, prompt_bytes, within
+from bundle_loader.delegation.one_call_each import one_call_each
+from bundle_loader.delegation.structured import Expected, NotFitting, expected, invalid_output, repair
 from bundle_loader.delegation.tools import ToolBox
-from bundle_loader.errors import DeadlineExceeded, LimitReached, ProviderFailure
-from bundle_loader.events import Event, OutcomeEvent, TextEvent, ToolEvent, TurnEvent
+from bundle_loader.errors import DeadlineExceeded, InvalidOutput, LimitReached, ProviderFailure
+from bundle_loader.events import AnswerEvent, Event, OutcomeEvent, TextEvent, ToolEvent, TurnEvent
 from bundle_loader.ledger.estimate import CallEstimate
 from bundle_loader.ledger.meter import Meter
-from bundle_loader.messages import Delta, Message, StreamPart, ToolResult, Turn
+from bundle_loader.messages import Delta, Message, StreamPart, ToolResult, Turn, user
 from bundle_loader.providers.base import ChatRequest, Provider
 from bundle_loader.providers.faults import broken, foreign, too_slow
+from bundle_loader.providers.output_format import in_words
 from bundle_loader.providers.patience import Patience
 from bundle_loader.routing.candidate import Candidate
+
+logger = logging.getLogger("bundle_loader")
 
 
 class Spawner(Protocol):
@@ -36,45 +42,118 @@ class ProviderSpawner:
         self._provider_of = provider_of
 
     async def spawn(self, context: DelegationContext, meter: Meter, tools: ToolBox) -> AsyncIterator[Event]:
-        """Turns until the model stops asking for tools. Raises LimitReached at the agent's last turn."""
+        """Turns until the model stops asking for tools. Raises LimitReached at the agent's last turn, and InvalidOutput.
+
+        With an `output_schema` text is yielded only once its turn is over and it fits: what does not is never shown.
+        """
         candidate = context.candidate
         assert candidate is not None
         provider = self._provider_of(candidate.provider)
-        history = list(context.messages)
+        wanted = None if context.output_schema is None else await expected(context.output_schema)
+        history = _History(context)
         end = asyncio.get_running_loop().time() + context.limits.timeout
         limits = context.limits
-        for _ in range(context.turns_done, limits.max_turns):
+        repaired = context.repaired
+        for number in range(context.turns_done, limits.max_turns):
             turn: Turn | None = None
+            sent, size, cut = history.within(candidate)
             async with (
-                meter.call(_estimate(candidate, context, history, meter, end)) as call,
-                _Parts(provider, _request(candidate, context, history, call.output_bound, end), limits, end) as parts,
+                meter.call(_estimate(candidate, context, sent, size, meter, end)) as call,
+                _Parts(provider, _request(candidate, context, sent, call.output_bound, end), limits, end) as parts,
             ):
                 while turn is None:
                     part = await parts.next()
                     if isinstance(part, Turn):
                         call.settle(part.usage, part.model, part.cost)
                         call.told(part.limits)
-                        turn = part
+                        turn = one_call_each(part if cut is None else replace(part, notes=(*part.notes, cut)))
                     else:
                         call.streamed(len(part.text.encode()))
-                        yield TextEvent(part.text)
-            if turn.finish == "stop" and not turn.message.text and not turn.message.tool_calls and history[-1].role != "tool":
+                        if wanted is None:
+                            yield TextEvent(part.text)
+            if _is_empty(turn) and history.messages[-1].role != "tool":
                 raise broken(candidate.provider, candidate.model, "an empty answer")
+            answer = None if turn.finish == "tools" else _Answer(turn, wanted)
             added = [turn.message]
-            if turn.finish == "tools":
+            if answer is not None and answer.faults:
+                last = repaired or number + 1 == limits.max_turns
+                added = _rejected(turn, answer, context, last)
+                yield TurnEvent(turn, tuple(added), rejected=True)
+                if last:
+                    raise answer.invalid(context, repaired)
+                history.add(added)
+                repaired = True
+                continue
+            if wanted is not None and turn.message.text:
+                yield TextEvent(turn.message.text)
+            if answer is None:
+                yield AnswerEvent(turn.message)
                 results = await _run_tools(tools, turn, context, end)
-                for wanted, result in zip(turn.message.tool_calls, results, strict=True):
-                    yield ToolEvent(wanted, result)
+                for wish, result in zip(turn.message.tool_calls, results, strict=True):
+                    yield ToolEvent(wish, result)
                 added.append(Message("tool", tuple(results)))
-            history += added
+            history.add(added)
             limits = replace(limits, load=0.0)
             yield TurnEvent(turn, tuple(added))
-            if turn.finish != "tools":
-                yield OutcomeEvent(turn.message.text, turn.model or candidate.model, turn.finish)
+            if answer is not None:
+                yield OutcomeEvent(turn.message.text, turn.model or candidate.model, turn.finish, answer.data)
                 return
         raise LimitReached(
             f"agent '{context.agent}' used all of its {context.limits.max_turns} turns (limits.max_turns) without an answer"
         )
+
+
+def _is_empty(turn: Turn) -> bool:
+    return turn.finish == "stop" and not turn.message.text and not turn.message.tool_calls
+
+
+class _History:
+    """The conversation so far, measured once: each turn adds only what it adds."""
+
+    def __init__(self, context: DelegationContext) -> None:
+        self._context = context
+        self.messages = list(context.messages)
+        self._size = prompt_bytes(context.instruction, self.messages, context.tools)
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """A turn is over."""
+        self.messages += messages
+        self._size += sum(map(message_bytes, messages))
+
+    def within(self, candidate: Candidate) -> tuple[Sequence[Message], int, str | None]:
+        """What is sent of it to that candidate, the prompt's bytes, and a note where something was left out."""
+        context, window = self._context, _window(candidate)
+        most = output_bound(candidate)
+        return within(window, most, context.instruction, tuple(self.messages), context.tools, self._size)
+
+
+class _Answer:
+    """The last turn of a model, held against what the answer must be."""
+
+    def __init__(self, turn: Turn, wanted: Expected | None) -> None:
+        self.text = turn.message.text
+        self.data: Any = None
+        self.faults: tuple[str, ...] = ()
+        if wanted is not None:
+            try:
+                self.data = wanted.value(self.text, turn.finish)
+            except NotFitting as error:
+                self.faults = error.faults
+
+    def invalid(self, context: DelegationContext, repaired: bool) -> InvalidOutput:
+        """The end of a delegation whose answer does not fit."""
+        return invalid_output(context.agent, self.faults, self.text, told=repaired)
+
+
+def _rejected(turn: Turn, answer: _Answer, context: DelegationContext, last: bool) -> list[Message]:
+    """What an answer that does not fit adds to the history: itself, and where there is another turn what is wrong with it."""
+    said = [turn.message] if turn.message.parts else []
+    assert context.output_schema is not None
+    return said if last else [*said, user(repair(answer.faults, context.output_schema))]
+
+
+def _window(candidate: Candidate) -> int | None:
+    return candidate.info.window if candidate.info is not None else None
 
 
 def _request(
@@ -89,14 +168,18 @@ def _request(
         max_tokens=max_tokens,
         config=context.config,
         timeout=max(end - asyncio.get_running_loop().time(), 0.001),
+        output_schema=context.output_schema,
     )
 
 
 def _estimate(
-    candidate: Candidate, context: DelegationContext, history: Sequence[Message], meter: Meter, end: float
+    candidate: Candidate, context: DelegationContext, history: Sequence[Message], said: int, meter: Meter, end: float
 ) -> CallEstimate:
-    said, most = prompt_bytes(context.instruction, history, context.tools), output_bound(candidate)
-    bound = prompt_bound(context.instruction, history, context.tools, context.config)
+    """`said` is the bytes of the prompt."""
+    most = output_bound(candidate)
+    schema = context.output_schema
+    config = context.config if schema is None else {**context.config, "output_schema": in_words(schema)}
+    bound = prompt_bound(context.instruction, history, context.tools, config, said)
     price = meter.price(candidate)
     left = max(end - asyncio.get_running_loop().time(), 0.001)
     return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said, left, context.limits.first)
@@ -164,4 +247,8 @@ class _Parts:
         self._patience.close()
         close = getattr(self._stream, "aclose", None)
         if close is not None:
-            await close()
+            try:
+                await close()
+            except Exception:
+                # what was answered was answered: a turn is not run again since its stream did not end well
+                logger.warning("the stream of %s/%s could not be closed", self._provider, self._model, exc_info=True)

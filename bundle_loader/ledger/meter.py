@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 from time import perf_counter
@@ -108,8 +108,8 @@ class _Ending:
     settled: bool = False
     streamed: int = 0
     first_token: float | None = None
-    cost: Decimal | None = None
-    reported: Decimal | None = field(default=None)
+    reported: Decimal | None = None
+    known: Usage | None = None  # what it used, where that was said before it was settled
     arrived: float | None = None
     """When its vendor had it for sure (epoch seconds)."""
 
@@ -206,8 +206,7 @@ class Call:
             raise over_budget(refused, candidate)
         breakers, now = self._meter.breakers, self._meter.clock()
         pair = next(pair for pair in probes if breakers.key(pair) == refused.down)
-        after = refused.retry_after or 0.0
-        down = Down(*pair, now + after, refused.reason, refused.held, refused.refuses)
+        down = Down(*pair, now + (refused.retry_after or 0.0), refused.reason, refused.held, refused.refuses)
         if not refused.held:
             breakers.heard(down, now)
         raise unhealthy(down, candidate, now)
@@ -266,6 +265,11 @@ class Call:
         else:
             self._meter.note(f"{self._estimate.candidate.provider} says that it charges {cost!r}, which is not believed")
 
+    def used(self, usage: Usage, cost: Decimal | None = None) -> None:
+        """What the request has used so far, where that is said before its end: what is recorded if it never is settled."""
+        if believable_usage(usage) and (cost is None or believable(cost)):
+            self._end.known, self._end.reported = usage, cost
+
     def told(self, limits: Sequence[VendorLimit]) -> None:
         """The vendor has said what its limits are: its word wins over the table's."""
         now = self._meter.clock()
@@ -291,7 +295,7 @@ class Call:
             outcome = "cancelled" if kind in (asyncio.CancelledError, GeneratorExit) else "failed"
             reason = str(error) if isinstance(error, ProviderFailure) else kind.__name__ if kind else "left without an answer"
             charged = self._end.streamed or outcome == "cancelled" or may_be_charged(error)
-            self._end.usage = self._estimated() if charged else Usage()
+            self._end.usage = self._end.known or (self._estimated() if charged else Usage())
             if isinstance(error, ProviderFailure) and error.kind is FailureKind.LIMITED and error.retry_after:
                 shut = closed(self._facts, self._meter.clock(), error.retry_after, f"limited: {error.message}")
                 if shut is not None:
@@ -310,8 +314,7 @@ class Call:
     def _health(self, error: BaseException | None) -> list[Change]:
         """What the call's end says of its provider and model."""
         candidate, breakers = self._estimate.candidate, self._meter.breakers
-        whose = candidate.provider, candidate.model
-        now = self._meter.clock()
+        whose, now = (candidate.provider, candidate.model), self._meter.clock()
         if self._end.settled:
             return breakers.answered(*whose, self._id, now)
         if isinstance(error, ProviderFailure):

@@ -74,5 +74,10 @@ CREATE TABLE hops (
 CREATE INDEX hops_delegation ON hops (delegation);
 """
 
-MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS, _BREAKERS, _HOPS)
+_RESUMED = """
+CREATE TABLE resumed (delegation TEXT PRIMARY KEY, session TEXT NOT NULL, at REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX resumed_session ON resumed (session);
+"""
+
+MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS, _BREAKERS, _HOPS, _RESUMED)
 """Each brings a file from its index to the next; `user_version` counts those that were run."""

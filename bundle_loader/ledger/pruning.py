@@ -19,6 +19,7 @@ CREATE TEMP TABLE going AS
 SELECT root FROM delegations GROUP BY root HAVING MAX(started + latency) < :before ORDER BY MIN(started) LIMIT :most
 """
 _LONE: Final = "delegation NOT IN (SELECT id FROM delegations) AND started < :alone"
+_LONE_AT: Final = "delegation NOT IN (SELECT id FROM delegations) AND at < :alone"
 _OF_GOING: Final = "delegation IN (SELECT id FROM delegations WHERE root IN (SELECT root FROM going))"
 _CALLS: Final = f"FROM calls WHERE {_OF_GOING} OR ({_LONE})"
 _ATTEMPTS: Final = f"FROM attempts WHERE {_OF_GOING} OR ({_LONE})"
@@ -58,7 +59,8 @@ def prune(db: sqlite3.Connection, asked: Prune, now: float) -> Pruned:
 def _take_out(db: sqlite3.Connection, values: dict[str, float], done: Pruned, now: float) -> None:
     ids = {id for (id,) in db.execute(f"SELECT id {_DELEGATIONS}")}
     db.execute(f"DELETE FROM feedback WHERE {_OF_GOING}")
-    db.execute(f"DELETE FROM hops WHERE {_OF_GOING} OR (delegation NOT IN (SELECT id FROM delegations) AND at < :alone)", values)
+    for table in ("hops", "resumed"):
+        db.execute(f"DELETE FROM {table} WHERE {_OF_GOING} OR ({_LONE_AT})", values)
     db.execute(f"DELETE {_CALLS}", values)
     db.execute(f"DELETE {_ATTEMPTS}", values)
     db.execute(f"DELETE {_DELEGATIONS}")

@@ -15,9 +15,10 @@ TOTALS_BY: Final[Mapping[str, str]] = MappingProxyType(
         "family": "family",
         "profile": "profile",
         "day": "date(started, 'unixepoch')",
+        "session": "COALESCE((SELECT session FROM resumed WHERE resumed.delegation = calls.delegation), delegation)",
     }
 )
-"""By what calls can be summed -> the column."""
+"""By what calls can be summed -> the column. A session has the id of the delegation that began it."""
 
 _COUNTED = """
 simulated = :simulated AND (:since IS NULL OR started >= :since)
@@ -121,6 +122,7 @@ QUESTIONS: Final[Mapping[str, str]] = MappingProxyType(
         """,
         **{f"{table} by page": _PAGE.format(table=table) for table in ("delegations", "attempts", "calls")},
         "hops": "SELECT * FROM hops WHERE delegation = :delegation ORDER BY rowid",
+        "resumed": "SELECT delegation FROM resumed WHERE session = :session ORDER BY at, delegation",
         "attempts": "SELECT * FROM attempts WHERE delegation = :delegation ORDER BY number",
         "calls": "SELECT * FROM calls WHERE :delegation IS NULL OR delegation = :delegation ORDER BY started, id",
         "calls after": "SELECT rowid AS place, * FROM calls WHERE rowid > :after ORDER BY rowid LIMIT :limit",

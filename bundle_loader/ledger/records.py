@@ -131,6 +131,15 @@ class HopRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeRecord:
+    """A delegation carries on a session that another one began; the session has the id of that one."""
+
+    delegation: str
+    session: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackRecord:
     """What somebody thought of a delegation's answer."""
 
@@ -142,4 +151,4 @@ class FeedbackRecord:
     source: str | None = None
 
 
-Record: TypeAlias = DelegationRecord | AttemptRecord | CallRecord | HealthRecord | HopRecord | FeedbackRecord
+Record: TypeAlias = DelegationRecord | AttemptRecord | CallRecord | HealthRecord | HopRecord | ResumeRecord | FeedbackRecord

@@ -17,10 +17,11 @@ from bundle_loader.ledger.records import (
     HealthRecord,
     HopRecord,
     Record,
+    ResumeRecord,
     to_pico,
 )
 
-_WIDTHS: Final = {"delegations": 20, "attempts": 11, "calls": 29, "health": 6, "hops": 7, "feedback": 5}
+_WIDTHS: Final = {"delegations": 20, "attempts": 11, "calls": 29, "health": 6, "hops": 7, "resumed": 3, "feedback": 5}
 _MOST: Final = 32
 """Rows of one statement: between two statements the interpreter may go to another thread, and has to be waited for."""
 
@@ -64,6 +65,8 @@ def _row(record: Record) -> tuple[str, tuple[Any, ...]]:
             return "health", (at, provider, model, state, reason, until)
         case HopRecord(delegation, at, from_provider, from_model, to_provider, to_model, reason):
             return "hops", (delegation, at, from_provider, from_model, to_provider, to_model, reason)
+        case ResumeRecord(delegation, session, at):
+            return "resumed", (delegation, session, at)
         case FeedbackRecord(at, delegation, score, note, source):
             return "feedback", (at, delegation, score, note, source)
 

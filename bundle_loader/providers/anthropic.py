@@ -12,6 +12,7 @@ from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Way, link
 from bundle_loader.providers.moments import moment
+from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
 
@@ -134,6 +135,7 @@ class AnthropicProvider:
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""
         self._need_key()
+        request, changed = prepared(self._row, request, self._id)
         body, notes = anthropic_wire.body(self._row, request)
         call = sdk_client.Call(
             clients=self._clients,
@@ -147,7 +149,7 @@ class AnthropicProvider:
             # an imitation on this machine: llama.cpp closes the connection after every streamed answer without saying so
             options={"headers": {"connection": "close"}} if self._imitation else {},
         )
-        return call.run(anthropic_wire.Answer(self._id, request.model), notes)
+        return call.run(anthropic_wire.Answer(self._id, request.model), (*changed, *notes))
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice, and without any use before."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.messages import Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
+from bundle_loader.messages import Blob, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
 from bundle_loader.providers import config, faults, sdk_faults
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.blobs import in_base64
 from bundle_loader.providers.call_ids import CallIds
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.price import STANDARD, way_of
@@ -27,7 +28,7 @@ _FINISH: dict[str, Finish] = {
 
 
 def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body of a streamed request, and what of the config was changed or dropped."""
+    """The body of a streamed request, which is `prepared`, and what of the config was changed or dropped."""
     parameters, notes = config.translate(row, request.model, request.config)
     parameters |= {
         "model": request.model,
@@ -41,16 +42,35 @@ def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[
         parameters["tools"] = [
             {"name": tool.name, "description": tool.description, "input_schema": dict(tool.schema)} for tool in request.tools
         ]
+    if request.output_schema is not None:
+        wanted = {"type": "json_schema", "schema": request.output_schema}
+        notes += config.overlay(parameters, ("output_config", "format"), wanted)
+    if _thinking_is_foreign(parameters):
+        del parameters["thinking"]
+        notes = (*notes, "thinking dropped: the tools were called by a model that left no thinking of this vendor")
     return parameters, notes
 
 
+def _thinking_is_foreign(parameters: Mapping[str, Any]) -> bool:
+    """Whether thinking is on, and a loop of tools goes on whose last answer does not begin with thinking: that is refused."""
+    thinking, sent = parameters.get("thinking"), parameters["messages"]
+    if not isinstance(thinking, Mapping) or thinking.get("type") != "enabled" or len(sent) < 2:
+        return False
+    if not any(block["type"] == "tool_result" for block in sent[-1]["content"]):
+        return False
+    return sent[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
+
+
 def messages(history: Sequence[Message], call_ids: str) -> list[dict[str, Any]]:
-    """Neutral messages as Anthropic takes them: roles that alternate, results of tools in a user's message."""
+    """Neutral messages as Anthropic takes them: roles that alternate, results of tools first in a user's message."""
     ids = CallIds(call_ids)
     sent: list[dict[str, Any]] = []
     for message in history:
         role = "assistant" if message.role == "assistant" else "user"
         blocks = [block for part in message.parts if (block := _block(part, ids)) is not None]
+        # the last block of an answer may not be thinking
+        while role == "assistant" and blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
+            blocks.pop()
         if not blocks:
             continue
         if sent and sent[-1]["role"] == role:
@@ -64,6 +84,8 @@ def _block(part: Part, ids: CallIds) -> dict[str, Any] | None:
     if isinstance(part, Text):
         # blank text is refused
         return {"type": "text", "text": part.text} if part.text.strip() else None
+    if isinstance(part, Blob):
+        return _file(part)
     if isinstance(part, Thinking):
         return dict(part.data) if part.vendor == VENDOR and part.data else None
     if isinstance(part, ToolCall):
@@ -71,13 +93,30 @@ def _block(part: Part, ids: CallIds) -> dict[str, Any] | None:
     return _result(part, ids)
 
 
+def _file(blob: Blob) -> dict[str, Any]:
+    if blob.url is not None:
+        source: dict[str, Any] = {"type": "url", "url": blob.url}
+    elif blob.media_type == "text/plain":
+        source = {"type": "text", "media_type": "text/plain", "data": (blob.data or b"").decode(errors="replace")}
+    else:
+        source = {"type": "base64", "media_type": blob.media_type, "data": in_base64(blob)}
+    if blob.is_image:
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source, **({"title": blob.name} if blob.name else {})}
+
+
 def _result(part: ToolResult, ids: CallIds) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": ids.result(part.call_id)}
-    if part.text.strip():
-        block["content"] = part.text
+    text = part.text if part.text.strip() else ""
     if part.is_error:
-        # an error without words is refused
-        block |= {"is_error": True, "content": part.text if part.text.strip() else "error"}
+        # an error holds words only, and one without words is refused
+        unseen = f" [{len(part.parts)} files cannot be shown]" if part.parts else ""
+        block |= {"is_error": True, "content": f"{text or 'error'}{unseen}"}
+    elif part.parts:
+        words = [{"type": "text", "text": text}] if text else []
+        block["content"] = [*words, *map(_file, part.parts)]
+    elif text:
+        block["content"] = text
     return block
 
 

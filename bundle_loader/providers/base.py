@@ -24,6 +24,8 @@ class ChatRequest:
     """Neutral keys (temperature, top_p, top_k, stop, seed, reasoning_effort) are translated; others go on as they are."""
     timeout: float = 300.0
     """Seconds for the whole request."""
+    output_schema: Mapping[str, Any] | None = None
+    """JSON Schema of the answer, sent in the vendor's own way, else as words of the system text. Nothing is checked here."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from bundle_loader.providers.copilot_running import Running
 from bundle_loader.providers.copilot_runtime import Runtime
 from bundle_loader.providers.copilot_session import Session
 from bundle_loader.providers.patience import Patience
+from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.sdk_import import imported
 from bundle_loader.routing.catalogue import ModelInfo
 
@@ -116,7 +117,9 @@ class CopilotProvider:
 
         A CLI that was lost, or has forgotten, before anything was sent to the model is asked once more.
         """
-        taken, notes = copilot_wire.settings(self._row, self._id, request)
+        request, changed = prepared(self._row, request, self._id, None)
+        taken, told = copilot_wire.settings(self._row, self._id, request)
+        notes = (*changed, *told)
         running = self._running()
         for tries_left in (1, 0):
             session = running.take(request)

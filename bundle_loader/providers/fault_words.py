@@ -149,6 +149,9 @@ UNSUPPORTED: Final = _Words(
     r"\b(does(n't| not)|do not|don't) (currently )?support\b",
     r"no endpoints found that support",
     r"\b(is|are) not (currently )?(supported|enabled|implemented)\b|not supported (with|by|for|when|in|on)\b|is unsupported\b",
+    r"missing data required for image|unsupported (mime|media) ?type",
+    # what another account, or another model, sealed
+    r"encrypted content\b.{0,80}could not be (verified|decrypted)|thought[_ ]signature|invalid '' in '' block",
     r"deprecated for this model|cannot both be specified|not allowed for this model|not compatible with (this model|tools)",
     r"invalid[_ ](tool|function)[\w ]{0,20}[_ ]?(schema|name|declaration|parameters)|invalid[_ ](json[_ ])?schema",
     r"\b(tools?|functions?|function_declarations|parameters|response_format|json_schema|output_config)\b[\w.\[\]-]{0,60}"

@@ -19,6 +19,7 @@ from bundle_loader.providers.echoes import without_secret
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.google_faults import sort
 from bundle_loader.providers.link import Link, Way, link
+from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.sdk_client import SdkClients
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.providers.watched import Watched, current
@@ -48,6 +49,7 @@ _NOT_FROM_CONFIG = frozenset(
     {"httpoptions", "automaticfunctioncalling", "automaticcontinuation", "continuationtoken"}
     | {"shouldreturnhttpresponse", "includeallfields", "systeminstruction", "tools"}
 )
+_OF_A_SCHEMA = frozenset({"responseschema", "responsejsonschema", "responsemimetype", "responseformat"})
 
 
 class GoogleProvider:
@@ -172,8 +174,10 @@ class GoogleProvider:
     async def _opened(self, request: ChatRequest) -> tuple[Any, tuple[str, ...]]:
         """The SDK's stream, which sends the request when it is first read, and the notes on the config."""
         client = await self._clients.get()
+        request, changed = prepared(self._row, request, self._id, google_wire.NAMES)
         parameters, notes = config.translate(self._row, request.model, request.config)
-        taken, rest, dropped = _split(parameters, client.config_fields)
+        own = _NOT_FROM_CONFIG | (_OF_A_SCHEMA if request.output_schema is not None else frozenset())
+        taken, rest, dropped = _split(parameters, client.config_fields, own)
         body = google_wire.body(request, self._row.call_ids, rest)
         # The body is given whole as `extra_body`: the SDK walks over every part of typed contents several times, which
         # costs more than the rest of a call. The one word of `contents` is only there because it may not be empty.
@@ -184,7 +188,7 @@ class GoogleProvider:
             "http_options": client.options(max(request.timeout, _LEAST_SERVER_SECONDS), body),
         }
         chunks = await client.models.generate_content_stream(model=request.model, contents="-", config=options)
-        return chunks, (*notes, *dropped)
+        return chunks, (*changed, *notes, *dropped)
 
     def _failure(self, error: Exception, model: str | None, watched: Watched) -> ProviderFailure:
         failed = sort(error, self._id, model, seconds=watched.seconds, status=watched.status, headers=watched.headers)
@@ -248,7 +252,9 @@ def _milliseconds(seconds: float) -> int:
     return math.ceil(seconds * 1000)
 
 
-def _split(parameters: Mapping[str, Any], fields: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+def _split(
+    parameters: Mapping[str, Any], fields: frozenset[str], own: frozenset[str]
+) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
     """Parameters that the SDK knows, those that go to `generationConfig` as they are, and notes on those dropped."""
     known = {field.replace("_", ""): field for field in fields}
     taken: dict[str, Any] = {}
@@ -256,7 +262,9 @@ def _split(parameters: Mapping[str, Any], fields: frozenset[str]) -> tuple[dict[
     notes: list[str] = []
     for key, value in parameters.items():
         plain = key.replace("_", "").lower()
-        if plain in _NOT_FROM_CONFIG:
+        if plain in _OF_A_SCHEMA & own:
+            notes.append(f"{key} dropped: output_schema stands in its place")
+        elif plain in own:
             notes.append(f"{key} dropped: a request's own field cannot be set by config")
         elif plain in known:
             taken[known[plain]] = value

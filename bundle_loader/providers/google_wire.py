@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.messages import (
+    Blob,
     Finish,
     Media,
     Message,
@@ -21,10 +23,13 @@ from bundle_loader.messages import (
 )
 from bundle_loader.providers import faults
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.blobs import in_base64
 from bundle_loader.providers.call_ids import CallIds
 from bundle_loader.routing.price import MEDIA
 
 VENDOR = "google"
+NAMES = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
+"""Names of functions that it takes."""
 
 # Gemini 3 refuses a history whose tool calls lack its signature; for calls that it did not make itself the vendor
 # documents this word (ai.google.dev/gemini-api/docs/thought-signatures). Older models ignore it.
@@ -39,11 +44,14 @@ _ROLES = {"user": "user", "assistant": "model", "tool": "user"}
 
 
 def body(request: ChatRequest, call_ids: str, generation: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of `streamGenerateContent`; `generation` is added to its `generationConfig`."""
+    """The JSON of `streamGenerateContent` for a `prepared` request; `generation` is added to its `generationConfig`."""
     written: dict[str, Any] = {
         "contents": _contents(request.messages, CallIds(call_ids)),
         "generationConfig": {**_plain(generation), "maxOutputTokens": request.max_tokens},
     }
+    if request.output_schema is not None:
+        form = {"responseMimeType": "application/json", "responseJsonSchema": _plain(request.output_schema)}
+        written["generationConfig"] |= form
     if request.system:
         written["systemInstruction"] = {"parts": [{"text": request.system}]}
     if request.tools:
@@ -73,14 +81,17 @@ def _contents(messages: tuple[Message, ...], ids: CallIds) -> list[dict[str, Any
 
 def _parts(message: Message, ids: CallIds) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
+    beside: list[dict[str, Any]] = []
     signed = False
     for part in message.parts:
         match part:
             case Text(text):
                 if text:
                     parts.append({"text": text})
+            case Blob():
+                parts.append(_file(part))
             case Thinking(vendor=vendor):
-                if vendor == VENDOR:
+                if vendor == VENDOR and (part.text or part.data.get("signature")):
                     parts.append(_thought(part))
             case ToolCall():
                 written = _call(part, ids.call(part.id))
@@ -92,7 +103,16 @@ def _parts(message: Message, ids: CallIds) -> list[dict[str, Any]]:
             case ToolResult(call_id, name, text, is_error):
                 response = {"error" if is_error else "result": text}
                 parts.append({"functionResponse": {"id": ids.result(call_id), "name": name, "response": response}})
-    return parts
+                if part.parts:
+                    # older models take no files within a functionResponse
+                    beside += [{"text": f"[from the tool '{name}']"}, *map(_file, part.parts)]
+    return parts + beside
+
+
+def _file(blob: Blob) -> dict[str, Any]:
+    if blob.url is not None:
+        return {"fileData": {"mimeType": blob.media_type, "fileUri": blob.url}}
+    return {"inlineData": {"mimeType": blob.media_type, "data": in_base64(blob)}}
 
 
 def _call(call: ToolCall, id: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,6 +16,7 @@ from bundle_loader.providers.echoes import without_secret
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Link, Way, link
 from bundle_loader.providers.ollama_faults import sort
+from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.sdk_client import SdkClients
 from bundle_loader.providers.watched import Watched
 from bundle_loader.routing.catalogue import ModelInfo
@@ -26,6 +28,7 @@ _MODULES = ("ollama", "aiohttp", "yarl")
 _LIST_SECONDS = 30.0
 _STREAM_TYPES = ("", "application/x-ndjson", "application/json", "text/plain")
 _CHAT_FIELDS = frozenset({"think", "format", "keep_alive", "logprobs", "top_logprobs"})
+_ANY_NAME = re.compile(r".+", re.DOTALL)
 _NO_THINKING = frozenset({"none", "off"})
 
 
@@ -123,6 +126,7 @@ class OllamaProvider:
 
     def _fields(self, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The arguments of the SDK's `chat`. A config key that is none of its fields is one of the model's options."""
+        request, changed = prepared(self._row, request, self._id, _ANY_NAME)
         parameters, notes = config.translate(self._row, request.model, request.config)
         options: dict[str, Any] = dict(parameters.pop("options", {}))
         fields: dict[str, Any] = {}
@@ -130,11 +134,13 @@ class OllamaProvider:
             (fields if key in _CHAT_FIELDS else options)[key] = value
         if str(fields.get("think", "")).lower() in _NO_THINKING:
             fields["think"] = False
+        if request.output_schema is not None:
+            notes += config.overlay(fields, ("format",), dict(request.output_schema))
         fields["model"] = request.model
         fields["messages"] = ollama_wire.messages(request)
         fields["tools"] = [ollama_wire.tool(tool) for tool in request.tools]
         fields["options"] = {**options, "num_predict": request.max_tokens}
-        return fields, notes
+        return fields, (*changed, *notes)
 
     def _failure(self, error: Exception, model: str | None, watched: Watched) -> ProviderFailure:
         failed = sort(error, self._id, model, seconds=watched.seconds, status=watched.status, headers=watched.headers)

@@ -20,6 +20,7 @@ from bundle_loader.messages import (
 )
 from bundle_loader.providers import faults
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.blobs import in_base64
 
 VENDOR = "ollama"
 
@@ -40,6 +41,8 @@ def messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 def _message(message: Message) -> dict[str, Any]:
     written: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.blobs:
+        written["images"] = [in_base64(blob) for blob in message.blobs]
     thinking = "".join(part.text for part in message.parts if isinstance(part, Thinking) and part.vendor == VENDOR)
     if thinking:
         written["thinking"] = thinking
@@ -52,7 +55,10 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _result(result: ToolResult) -> dict[str, Any]:
     text = f"error: {result.text}" if result.is_error else result.text
-    return {"role": "tool", "tool_name": result.name, "content": text}
+    written: dict[str, Any] = {"role": "tool", "tool_name": result.name, "content": text}
+    if result.parts:
+        written["images"] = [in_base64(blob) for blob in result.parts]
+    return written
 
 
 def tool(spec: ToolSpec) -> dict[str, Any]:

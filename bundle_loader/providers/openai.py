@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar, Unpack
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import StreamPart
-from bundle_loader.providers import faults, openai_wire, sdk_client, sdk_faults, table
+from bundle_loader.providers import config, faults, openai_responses_wire, openai_wire, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Way, link
 from bundle_loader.providers.moments import moment
+from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
 
@@ -45,6 +47,7 @@ class ChatCalls:
         self.base_url = base_url
         self._api_key = api_key
         self._link = link(way, local=local)
+        self._responses = openai_responses_wire.as_responses(row)
         self._clients = sdk_client.SdkClients(self._client, *_MODULES)
 
     def _client(self) -> Any:
@@ -96,12 +99,23 @@ class ChatCalls:
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""
         self.need_key()
+        if speaks_responses(self.row, request):
+            row = self._responses
+            request, changed = prepared(row, request, self.id)
+            body, notes = openai_responses_wire.body(row, request, self.id)
+            responses = openai_responses_wire.Answer(self.id, request.model, row)
+            return self._call(request, "/responses", body).run(responses, (*changed, *notes))
+        request, changed = prepared(self.row, request, self.id)
         body, notes = openai_wire.body(self.row, request)
-        call = sdk_client.Call(
+        answer = openai_wire.Answer(self.id, request.model, self.row.id, self.row)
+        return self._call(request, "/chat/completions", body).run(answer, (*changed, *notes))
+
+    def _call(self, request: ChatRequest, path: str, body: Mapping[str, Any]) -> sdk_client.Call:
+        return sdk_client.Call(
             clients=self._clients,
             provider=self.id,
             model=request.model,
-            path="/chat/completions",
+            path=path,
             body=body,
             seconds=request.timeout,
             connect_timeout=self._link.connect,
@@ -109,11 +123,19 @@ class ChatCalls:
             options=_OPTIONS if self.row.keep_alive else _OPTIONS_FOR_ONE,
             limit_windows=self.row.limit_windows,
         )
-        return call.run(openai_wire.Answer(self.id, request.model, self.row.id, self.row), notes)
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice, and without any use before."""
         await self._clients.aclose()
+
+
+def speaks_responses(row: ProviderRow, request: ChatRequest) -> bool:
+    """Whether a request goes by the responses protocol. First that speaks: `api` of the config, the model's id, the row."""
+    said = request.config.get("api")
+    if said in ("chat", "responses") and row.adapter in config.TWO_APIS:
+        return bool(said == "responses")
+    id = request.model.lower()
+    return row.api == "responses" or any(fnmatchcase(id, pattern) for pattern in row.responses_models)
 
 
 class OpenAIProvider:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.messages import Finish, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
+from bundle_loader.messages import Blob, Finish, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, Turn, Usage
 from bundle_loader.providers import config, faults, sdk_faults
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.blobs import address, file_name, in_base64
 from bundle_loader.providers.call_ids import CallIds
+from bundle_loader.providers.output_format import is_strict
 from bundle_loader.providers.reported import reported_cost
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.price import way_of
@@ -34,6 +36,7 @@ _MEDIA: tuple[tuple[Media, str, str], ...] = (
     ("output_image", "completion_tokens_details", "image_tokens"),
 )
 _TOO_MANY = 10**12
+_BETWEEN = "Noted."
 
 
 def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -55,11 +58,23 @@ def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[
             }
             for tool in request.tools
         ]
+    if request.output_schema is not None:
+        notes += config.overlay(parameters, ("response_format",), response_format(row, request.output_schema))
     return parameters, notes
 
 
+def response_format(row: ProviderRow, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """How chat completions is told of the schema of an answer."""
+    if row.output_schema == "json_object":
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": is_strict(schema)}}
+
+
 def messages(history: Sequence[Message], system: str, row: ProviderRow) -> list[dict[str, Any]]:
-    """Neutral messages as chat completions takes them: one `tool` message for each result."""
+    """Neutral messages as chat completions takes them: one `tool` message for each result.
+
+    A `tool` message holds text only: images and files of results come right behind them, in a user's message.
+    """
     ids = CallIds(row.call_ids)
     sent: list[dict[str, Any]] = [{"role": "system", "content": system}] if system.strip() else []
     for message in history:
@@ -69,9 +84,32 @@ def messages(history: Sequence[Message], system: str, row: ProviderRow) -> list[
             said = _assistant(message, ids, row)
             if said is not None:
                 sent.append(said)
-        elif message.text:
-            sent.append({"role": "user", "content": message.text})
+        elif message.blobs or message.text:
+            if not row.user_after_tool and sent and sent[-1]["role"] == "tool":
+                sent.append({"role": "assistant", "content": _BETWEEN})
+            sent.append({"role": "user", "content": _content(message) if message.blobs else message.text})
     return sent
+
+
+def _content(message: Message) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, Text) and part.text:
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, Blob):
+            content.append(_file(part))
+        elif isinstance(part, ToolResult) and part.parts:
+            content += [{"type": "text", "text": f"[from the tool '{part.name}']"}, *map(_file, part.parts)]
+    return content
+
+
+def _file(blob: Blob) -> dict[str, Any]:
+    if blob.is_image:
+        return {"type": "image_url", "image_url": {"url": address(blob)}}
+    if blob.media_type.startswith("audio/"):
+        form = "wav" if "wav" in blob.media_type else "mp3"
+        return {"type": "input_audio", "input_audio": {"data": in_base64(blob), "format": form}}
+    return {"type": "file", "file": {"filename": file_name(blob), "file_data": address(blob)}}
 
 
 def _assistant(message: Message, ids: CallIds, row: ProviderRow) -> dict[str, Any] | None:

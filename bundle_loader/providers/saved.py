@@ -17,7 +17,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from bundle_loader.providers.endpoint import Endpoint, short_hash
+from bundle_loader.providers.base import Provider
+from bundle_loader.providers.endpoint import Endpoint, endpoint, short_hash
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 
 FORMAT: Final = 2
@@ -200,3 +201,9 @@ def _replace(path: Path, data: bytes) -> None:
 def _why(error: Exception) -> str:
     """In words, without the path."""
     return (error.strerror or type(error).__name__).lower() if isinstance(error, OSError) else str(error)
+
+
+def saved_as(provider: Provider) -> Endpoint:
+    """What a host's own provider says of itself, else its class and address."""
+    told = getattr(provider, "saved_as", None)
+    return told if isinstance(told, Endpoint) else endpoint(type(provider).__qualname__, getattr(provider, "base_url", None))

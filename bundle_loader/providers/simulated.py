@@ -3,119 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from http import HTTPStatus
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from bundle_loader.errors import ProviderFailure, RequestError, did_you_mean
-from bundle_loader.messages import Delta, Finish, Message, Part, StreamPart, Text, Thinking, ToolCall, Turn, Usage
+from bundle_loader.errors import RequestError, did_you_mean
+from bundle_loader.messages import Delta, Finish, Message, Part, StreamPart, Text, Thinking, ToolCall, ToolResult, Turn, Usage
 from bundle_loader.providers import faults as meanings
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.simulated_faults import FAULT_WORDS as FAULT_WORDS
+from bundle_loader.providers.simulated_faults import SimulatedFault, parse_fault
+from bundle_loader.providers.simulated_value import simulated_value
 from bundle_loader.providers.snapshot import model_info, snapshot_models, snapshot_providers
 from bundle_loader.providers.table import canonical, row
 from bundle_loader.routing.catalogue import ModelInfo
-
-FAULT_WORDS: Mapping[str, str] = {
-    "down": "the connection is refused, for chats and for the list of models",
-    "timeout": "no answer in time (raised at once; give `latency` to wait)",
-    "cut": "the stream ends after some text",
-    "empty": "a success without an answer",
-    "malformed": "a success whose body is not JSON",
-    "too-long": "the prompt does not fit the context window",
-    "refusal": "the safety system refuses the prompt",
-    "unsupported": "the model does not take a part of the request",
-    "no-key": "the provider has no key, for chats and for the list of models",
-    "list": "the list of models fails with 503, chats would work (list-<status> for another status)",
-}
-"""The words that `parse_fault` takes beside an HTTP status, and what each does."""
 
 _BYTES_PER_TOKEN = 4
 _PIECES = 3
 _QUOTED = 80
 _FIRST_PLACES = ("anthropic", "openai", "google", "github-copilot", "ollama")
-
-_FAULT = re.compile(r"(?P<list>list-)?(?P<status>[0-9]{3})(?::(?P<after>[0-9]+(?:\.[0-9]+)?))?")
-_STATUS_WORDS = {
-    400: "invalid_request_error: the request cannot be read",
-    401: "authentication_error: the key is not accepted",
-    402: "payment required",
-    403: "permission_error: this key may not use this model",
-    404: "not_found_error: no such model",
-    413: "request_too_large: the request is larger than allowed",
-    429: "rate_limit_error: too many requests",
-    503: "service unavailable",
-    529: "overloaded_error: overloaded",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedFault:
-    """A way to fail, as `parse_fault` reads it."""
-
-    word: str
-    """`status`, or one of `FAULT_WORDS` but `list`."""
-    status: int | None = None
-    """The HTTP status where the word is `status`."""
-    retry_after: float | None = None
-    """Seconds that the provider asks to wait."""
-    on: Literal["chat", "list", "both"] = "chat"
-    """Which requests fail when the fault belongs to the provider."""
-
-    def failure(self, provider: str, model: str | None) -> ProviderFailure:
-        """What an adapter would raise; `model` is None for the list of models."""
-        if self.word == "down":
-            return meanings.unreachable(provider, model, "connection refused, simulated")
-        if self.word == "timeout":
-            return meanings.too_slow(provider, model)
-        if self.word == "cut":
-            return meanings.broken(provider, model, "simulated: the stream ended before the answer did")
-        if self.word == "empty":
-            return meanings.broken(provider, model, "simulated: an empty answer")
-        if self.word == "malformed":
-            return meanings.broken(provider, model, "simulated: malformed JSON")
-        if self.word == "too-long":
-            return meanings.failure(provider, model, 400, "simulated: prompt is too long for the context window")
-        if self.word == "refusal":
-            return meanings.content_refused(provider, model, "simulated: refused by the safety system")
-        if self.word == "unsupported":
-            return meanings.failure(provider, model, 400, "simulated: this model does not support a part of the request")
-        if self.word == "no-key":
-            return meanings.no_key(provider, _key_variables(provider))
-        return meanings.failure(
-            provider, model, self.status, f"simulated: {_status_words(self.status)}", retry_after=self.retry_after
-        )
-
-
-def parse_fault(text: str) -> SimulatedFault:
-    """Read a fault: an HTTP status (`503`), a status with the seconds to wait (`429:7`), or one of `FAULT_WORDS`.
-
-    `list` and `list-<status>` fail the list of models only. Raises `RequestError` that names what is accepted and what
-    comes nearest.
-    """
-    word = text.strip().lower()
-    found = _FAULT.fullmatch(word)
-    if found and 400 <= int(found["status"]) <= 599:
-        after = found["after"]
-        return SimulatedFault(
-            "status",
-            status=int(found["status"]),
-            retry_after=float(after) if after else None,
-            on="list" if found["list"] else "chat",
-        )
-    if word == "list":
-        return SimulatedFault("status", status=503, on="list")
-    if word in FAULT_WORDS:
-        return SimulatedFault(word, on="both" if word in ("down", "no-key") else "chat")
-    known = [*FAULT_WORDS, *(str(status) for status in _STATUS_WORDS), "list-503"]
-    raise RequestError(
-        f"unknown fault {text!r}{did_you_mean(word, known)}; a fault is an HTTP status from 400 to 599 (503, 429:7 with"
-        f" the seconds to wait, list-503 for the list of models) or one of: {', '.join(FAULT_WORDS)}"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +42,13 @@ class Reply:
     """Fails this request; `cut` after some of the text."""
     latency: float | None = None
     """Seconds before this reply, instead of the provider's."""
+    thinking: str = ""
+    """What the model thinks before it answers."""
+    model: str | None = None
+    """The model that the provider says it answered with; None for the one that was asked."""
 
 
-Answer: TypeAlias = str | Reply | Callable[[ChatRequest], str | Reply]
+Answer: TypeAlias = str | Reply | Callable[[ChatRequest], str | Reply | Awaitable[str | Reply]]
 Latency: TypeAlias = float | Mapping[str, float]
 
 
@@ -147,10 +62,10 @@ class SimulatedProvider:
         assert [request.model for request in flaky.requests] == ["gpt-5-mini", "gpt-5-mini"]
 
     Request number n takes the n-th of `replies` and the n-th of `faults`, whether it succeeds or not. When the replies
-    are used up the answer is `answer` (a function is called once for each such request), by default a text that says it
-    is simulated and quotes the question. Of several faults that apply, the reply's comes before the queue's and the
-    queue's before `fault`. A model that is not listed is a 404. An answer longer than the request's `max_tokens` ends
-    there, with `length`.
+    are used up the answer is `answer` (a function, which may be async, is called once for each such request). By default
+    it is a text that says it is simulated and quotes the question, or the least value that fits the request's
+    `output_schema`. Of several faults that apply, the reply's comes before the queue's and the queue's before `fault`. A
+    model that is not listed is a 404. An answer longer than the request's `max_tokens` ends there, with `length`.
 
     Usage, unless a reply gives it, is estimated: UTF-8 bytes of all that is sent (of all that is answered) divided by 4,
     rounded up.
@@ -212,7 +127,7 @@ class SimulatedProvider:
         number = len(self.requests)
         scripted = self._replies.popleft() if self._replies else None
         queued = self._faults.popleft() if self._faults else None
-        reply = scripted or self._own_answer(request)
+        reply = scripted or await self._own_answer(request)
         fault = _as_fault(reply.fault) or queued or _for_chat(self._fault, strict=False)
         latency = self._seconds(request.model) if reply.latency is None else reply.latency
         if latency > 0:
@@ -227,11 +142,11 @@ class SimulatedProvider:
             yield Delta(piece)
         if fault is not None:
             raise fault.failure(self.id, request.model)
-        message = self._message(text, reply if finish == "tools" else None, number)
-        if not message.parts:
+        message = self._message(text, reply, number, called=finish == "tools")
+        if not (message.text or message.tool_calls):
             raise SimulatedFault("empty").failure(self.id, request.model)
         usage = reply.usage or _estimate(request, message)
-        yield Turn(message, usage, request.model, finish)
+        yield Turn(message, usage, reply.model or request.model, finish)
 
     async def aclose(self) -> None:
         """Nothing to give back; sets `closed`."""
@@ -246,15 +161,20 @@ class SimulatedProvider:
         matching = (seconds for pattern, seconds in self._latency.items() if fnmatchcase(model.lower(), pattern.lower()))
         return next(matching, 0.0)
 
-    def _own_answer(self, request: ChatRequest) -> Reply:
+    async def _own_answer(self, request: ChatRequest) -> Reply:
+        schema = request.output_schema
+        if self._answer is None and schema is not None:
+            return Reply(json.dumps(simulated_value(schema)))
         if self._answer is None:
             return Reply(f"[simulated {self.id}/{request.model}] would answer: {_beginning(request.messages)}")
-        return _as_reply(self._answer(request) if callable(self._answer) else self._answer)
+        given = self._answer(request) if callable(self._answer) else self._answer
+        return _as_reply(await given if inspect.isawaitable(given) else given)
 
-    def _message(self, text: str, reply: Reply | None, number: int) -> Message:
-        parts: list[Part] = [Text(text)] if text else []
+    def _message(self, text: str, reply: Reply, number: int, *, called: bool) -> Message:
+        parts: list[Part] = [Thinking(reply.thinking, self.id)] if reply.thinking else []
+        parts += [Text(text)] if text else []
         prefix = re.sub(r"[^a-zA-Z0-9-]", "-", self.id)
-        for count, (name, arguments) in enumerate(reply.tool_calls if reply else (), start=1):
+        for count, (name, arguments) in enumerate(reply.tool_calls if called else (), start=1):
             parts.append(ToolCall(f"sim-{prefix}-{number}-{count}", name, dict(arguments)))
         return Message("assistant", tuple(parts))
 
@@ -292,18 +212,6 @@ def _known(name: str, known: Sequence[str], what: str) -> str:
 def _is_local(id: str) -> bool:
     found = row(id)
     return found is not None and found.local
-
-
-def _key_variables(id: str) -> tuple[str, ...]:
-    found = row(id)
-    usual = re.sub(r"[^A-Z0-9]", "_", id.upper()) + "_API_KEY"
-    return found.key_variables if found and found.key_variables else (usual,)
-
-
-def _status_words(status: int | None) -> str:
-    if status in _STATUS_WORDS:
-        return _STATUS_WORDS[status]
-    return HTTPStatus(status).phrase.lower() if status in set(HTTPStatus) else "an error"
 
 
 def _as_reply(value: str | Reply) -> Reply:
@@ -353,7 +261,9 @@ def _estimate(request: ChatRequest, answer: Message) -> Usage:
 def _words(part: Part) -> str:
     if isinstance(part, ToolCall):
         return part.name + _json(part.arguments)
-    return part.text if isinstance(part, Text | Thinking) else part.name + part.text
+    if isinstance(part, ToolResult):
+        return part.name + part.text
+    return part.text if isinstance(part, Text | Thinking) else ""
 
 
 def _json(value: Mapping[str, Any]) -> str:

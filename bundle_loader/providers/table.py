@@ -47,7 +47,10 @@ class ProviderRow:
     config: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     """Neutral config key -> the vendor's key; a dot is a place inside a mapping."""
     refuses: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
-    """Neutral config key -> patterns of the models that do not take it; `!pattern` is an exception."""
+    """Neutral config key -> patterns of the models that do not take it; `!pattern` is an exception.
+
+    So for `output_schema`, and for `output_schema_with_tools` where only both together are too much.
+    """
     at_most: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     """Neutral config key -> the largest value that is taken."""
     output_field: str = "max_tokens"
@@ -60,6 +63,18 @@ class ProviderRow:
     """The field of an assistant message in which the vendor wants its reasoning back."""
     keep_alive: bool = True
     """False where each request must have a connection of its own."""
+    user_after_tool: bool = True
+    """False where a user's message may not follow the results of tools: a word of the assistant is put between them."""
+    takes: tuple[str, ...] = ("image/*",)
+    """Kinds of files whose bytes it takes in a user's message (patterns of media types)."""
+    fetches: tuple[str, ...] = ("image/*",)
+    """Kinds of files that it fetches from an address itself."""
+    output_schema: Literal["json_schema", "json_object", "words"] = "json_schema"
+    """How it takes the schema of an answer: whole, only the wish for JSON, or in no field of a request."""
+    api: Literal["chat", "responses"] = "chat"
+    """Which of OpenAI's protocols it is spoken to in."""
+    responses_models: tuple[str, ...] = ()
+    """The ids (patterns) that are served by the responses protocol only."""
     models_path: str = "models"
     """The path of the model list, below the base URL."""
     cost_field: str | None = None

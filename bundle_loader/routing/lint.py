@@ -10,6 +10,7 @@ from bundle_loader.declared.tree import Scalar, position
 from bundle_loader.errors import Fault
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.lint_budgets import IsPriced, lint_budgets
+from bundle_loader.routing.lint_mcp import unknown_servers
 from bundle_loader.routing.lint_preferences import lint_preferences
 from bundle_loader.routing.lint_prices import PublicPrices, lint_prices
 from bundle_loader.routing.lint_providers import slow_free_tiers, unknown_kinds, unknown_order
@@ -43,6 +44,7 @@ def lint(
     found += unused_tiers(bundle)
     found += empty_lists(bundle)
     found += misspelt_tiers(bundle)
+    found += unknown_servers(bundle)
     for agent in bundle.agents.values():
         found += widened_tools(bundle, agent)
         if agent.slot is None and agent.name != SELF and agent.name not in bundle.broken:

@@ -1,4 +1,4 @@
-"""The folder for what the program keeps of its own: ledgers, lists of models. `BUNDLE_LOADER_HOME` moves all of it."""
+"""The folder for what the program keeps of its own: ledgers, lists of models, sessions. `BUNDLE_LOADER_HOME` moves all of it."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def catalogues_folder(environment: Mapping[str, str]) -> Path:
 def ledger_file(environment: Mapping[str, str], *, simulated: bool) -> Path:
     """The default ledger. What the simulated provider does goes to a ledger of its own."""
     return home(environment) / ("ledger-simulated.db" if simulated else "ledger.db")
+
+
+def sessions_folder(environment: Mapping[str, str], *, simulated: bool) -> Path:
+    """Where the transcripts of sessions are kept, one file each; those of simulated work lie apart."""
+    return home(environment) / ("sessions-simulated" if simulated else "sessions")

@@ -33,6 +33,13 @@ def find_models_lock(environment: Mapping[str, str], *, here: Path | None = None
     return read_lock_file(path, here=here, simulated=simulated) if os.path.lexists(path) else ModelsLock(simulated=simulated)
 
 
+def models_lock_of(said: str | Path | bool, environment: Mapping[str, str], *, simulated: bool, found: bool) -> ModelsLock:
+    """What a host is told to use: a file, True for the project's (looked for only where `found`), False for none."""
+    if isinstance(said, bool):
+        return find_models_lock(environment, simulated=simulated) if said and found else ModelsLock(simulated=simulated)
+    return read_lock_file(Path(said), simulated=simulated)
+
+
 def read_lock_file(path: Path, *, here: Path | None = None, simulated: bool = False) -> ModelsLock:
     """The lock file at that path. Raises DeclarationError with every fault in it, also where it cannot be read."""
     reader = Reader(real(here or os.getcwd()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from tests.support.script import Reply, Request
 from tests.support.vendor import Answer, Stream, Vendor
@@ -12,18 +13,45 @@ from tests.support.world import World
 
 _MODELS = {"anthropic": "claude-haiku-4-5-20251001", "openai": "gpt-4o-mini", "google": "gemini-2.5-flash", "ollama": "qwen3:8b"}
 _CHAT_PATHS = {"anthropic": "/v1/messages", "ollama": "/api/chat"}
+_RESULTS = {
+    b"/anthropic": (b'"tool_result"',),
+    b"/google": (b'"functionResponse"',),
+    b"/ollama": (b'"role":"tool"', b'"role": "tool"'),
+}
+_RESULT = (b'"tool_call_id"',)
+"""How a request's body says that it holds a tool's result; `_RESULT` in OpenAI's protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A conversation: so many turns that ask for so many calls of the tool `look` at once, then the answer."""
+
+    turns: int = 0
+    calls: int = 1
+
+    def reply(self, turn: int, answer: str) -> Reply:
+        """What is answered in a turn, counted from 0."""
+        if turn >= self.turns:
+            return Reply(answer)
+        return Reply(tool_calls=[("look", {"path": f"docs/{turn}-{number}.md"}) for number in range(self.calls)])
 
 
 class _Answers:
     """HTTP answers by vendor and endpoint, as the bytes that go on the wire."""
 
-    def __init__(self, world: World) -> None:
-        self._chats: dict[bytes, tuple[bytes, bytes]] = {}
+    def __init__(self, world: World, loop: Loop) -> None:
+        self._loop = loop
+        self._chats: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._lists: dict[bytes, bytes] = {}
         for vendor in world.vendors.values():
             model = _MODELS.get(vendor.name, vendor.ids[0])
             prefix = vendor.prefix.encode()
-            self._chats[prefix] = (_encoded(vendor, model, streamed=True), _encoded(vendor, model, streamed=False))
+            assert isinstance(vendor.answer, str)
+            replies = [loop.reply(turn, vendor.answer) for turn in range(loop.turns + 1)]
+            self._chats[prefix] = [
+                (_encoded(vendor, model, reply, streamed=True), _encoded(vendor, model, reply, streamed=False))
+                for reply in replies
+            ]
             vendor.page_size = None
             request = Request(vendor.name, "GET", "", {"limit": "1000", "pageSize": "1000"}, {}, None)
             self._lists[prefix] = _frame(vendor.wire.listing(vendor, request))
@@ -34,7 +62,8 @@ class _Answers:
             if target.startswith(prefix):
                 if method == b"GET":
                     return self._lists[prefix]
-                streamed, whole = self._chats[prefix]
+                results = sum(map(body.count, _RESULTS.get(prefix, _RESULT))) if self._loop.turns else 0
+                streamed, whole = self._chats[prefix][min(results // self._loop.calls, self._loop.turns)]
                 if prefix == b"/google":
                     return streamed if b":streamGenerateContent" in target else whole
                 if prefix == b"/ollama":
@@ -88,14 +117,12 @@ def _content_length(head: bytes) -> int:
     return int(head[start + 15 : end if end >= 0 else None])
 
 
-def _encoded(vendor: Vendor, model: str, *, streamed: bool) -> bytes:
+def _encoded(vendor: Vendor, model: str, reply: Reply, *, streamed: bool) -> bytes:
     body = {"model": model, "stream": streamed, "stream_options": {"include_usage": True}}
     path = f"/v1/models/{model}:{'streamGenerateContent' if streamed else 'generateContent'}"
     request = Request(vendor.name, "POST", path if vendor.name == "google" else _CHAT_PATHS.get(vendor.name, ""), {}, {}, body)
     request.model = model
-    answer = vendor.answer
-    assert isinstance(answer, str)
-    made = vendor.wire.stream(vendor, request, Reply(answer)) if streamed else vendor.wire.whole(vendor, request, Reply(answer))
+    made = vendor.wire.stream(vendor, request, reply) if streamed else vendor.wire.whole(vendor, request, reply)
     return _frame(made, vendor.wire.stream_type)
 
 
@@ -109,9 +136,9 @@ def _frame(answer: Answer | Stream, stream_type: str = "") -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def serving_instantly(world: World, port: int = 0) -> AsyncIterator[str]:
-    """Serve the default answers of a world as it is now; gives the base URL."""
-    answers = _Answers(world)
+async def serving_instantly(world: World, port: int = 0, conversation: Loop = Loop()) -> AsyncIterator[str]:
+    """Serve the default answers of a world as it is now, after the tool calls of `conversation`; gives the base URL."""
+    answers = _Answers(world, conversation)
     connections: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Protocol(answers, connections), "127.0.0.1", port)

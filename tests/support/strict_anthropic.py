@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.support.vendor import Vendor, matches
+from tests.support.vendor import Vendor, is_base64, matches
 
 _PARAMETERS = (
     "model messages max_tokens system tools tool_choice stop_sequences stream temperature top_p top_k thinking output_config"
@@ -16,6 +17,11 @@ _KNOWN = frozenset(_PARAMETERS.split())
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _NO_PREFILL = ("claude-*-4-6*", "claude-*-5*")
+
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_THOUGHTS = ("thinking", "redacted_thinking")
+_SCHEMA_WORDS = "type properties required additionalProperties items enum const anyOf allOf $ref $defs definitions title"
+_SCHEMA = frozenset(f"{_SCHEMA_WORDS} description format minItems default".split())
 
 Body = Mapping[str, Any]
 
@@ -28,6 +34,9 @@ def complaint(vendor: Vendor, body: Body, entry: Body, signature: str) -> str | 
         lambda: _tools(vendor, body),
         lambda: _contents(body, signature),
         lambda: _tool_turns(_turns(body["messages"])),
+        lambda: _images(vendor, body),
+        lambda: _thinking(body),
+        lambda: _output(body.get("output_config") or {}),
         lambda: _ending(body),
     )
     return next((words for check in checks if (words := check()) is not None), None)
@@ -137,12 +146,102 @@ def _block(where: str, role: str, block: Body, signature: str) -> str | None:
             return f"{where}: `tool_result` blocks can only be in `user` messages"
         if not isinstance(block.get("tool_use_id"), str):
             return f"{where}.tool_result.tool_use_id: Field required"
+        return _result(where, block, signature)
     elif kind == "thinking":
+        if role != "assistant":
+            return f"{where}: `thinking` blocks can only be in `assistant` messages"
         if block.get("signature") != signature:
             return f"{where}: Invalid `signature` in `thinking` block"
-    elif kind not in ("image", "document", "redacted_thinking", "server_tool_use"):
+    elif kind in ("image", "document"):
+        return _source(f"{where}.{kind}.source", kind, block.get("source")) if role == "user" else f"{where}: not in this role"
+    elif kind not in ("redacted_thinking", "server_tool_use"):
         return f"{where}: Input tag '{kind}' found using 'type' does not match any of the expected tags"
     return None
+
+
+def _result(where: str, block: Body, signature: str) -> str | None:
+    content = block.get("content")
+    if block.get("is_error") and not content:
+        return f"{where}.tool_result: content cannot be empty if `is_error` is true"
+    if not isinstance(content, list):
+        return (
+            None if content is None or isinstance(content, str) else f"{where}.tool_result.content: Input should be a valid list"
+        )
+    for place, inner in enumerate(content):
+        if inner.get("type") not in ("text", "image", "document"):
+            return f"{where}.tool_result.content.{place}: Input tag '{inner.get('type')}' does not match any of the expected tags"
+        if block.get("is_error") and inner["type"] != "text":
+            return f"{where}.tool_result: all content must be type `text` if `is_error` is true"
+        words = _block(f"{where}.tool_result.content.{place}", "user", inner, signature)
+        if words:
+            return words
+    return None
+
+
+def _source(where: str, kind: str, source: Any) -> str | None:
+    if not isinstance(source, dict):
+        return f"{where}: Field required"
+    form = source.get("type")
+    if form == "url":
+        return None if str(source.get("url", "")).startswith("https://") else f"{where}.url.url: Only HTTPS URLs are supported."
+    if form == "text" and kind == "document":
+        return None if source.get("media_type") == "text/plain" else f"{where}.text.media_type: Input should be 'text/plain'"
+    if form != "base64":
+        return f"{where}: Input tag '{form}' found using 'type' does not match any of the expected tags"
+    known = _IMAGES if kind == "image" else ("application/pdf",)
+    if source.get("media_type") not in known:
+        return f"{where}.base64.media_type: Input should be {' or '.join(map(repr, known))}"
+    return None if is_base64(source.get("data")) else f"{where}.base64.data: Input should be a valid base64 string"
+
+
+def _images(vendor: Vendor, body: Body) -> str | None:
+    if matches(body["model"], vendor.refuses_images) and '"image"' in json.dumps(body["messages"]):
+        return f"'{body['model']}' does not support image input."
+    return None
+
+
+def _thinking(body: Body) -> str | None:
+    """The rules for what models thought: never the last block, and first where the tools of a thinking turn are answered."""
+    turns = _turns(body["messages"])
+    for index, (role, blocks) in enumerate(turns):
+        if role == "assistant" and index < len(turns) - 1 and blocks and blocks[-1]["type"] in _THOUGHTS:
+            return f"messages.{index}.content.{len(blocks) - 1}: The final block in an assistant message cannot be `thinking`."
+    if (body.get("thinking") or {}).get("type") != "enabled" or len(turns) < 2:
+        return None
+    going_on = turns[-1][0] == "user" and any(block["type"] == "tool_result" for block in turns[-1][1])
+    first = turns[-2][1][0]["type"]
+    if going_on and first not in _THOUGHTS:
+        return (
+            f"messages.{len(turns) - 2}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{first}`. When"
+            " `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of"
+            " `tool_use` and `tool_result` blocks)."
+        )
+    return None
+
+
+def _output(config: Body) -> str | None:
+    form = config.get("format")
+    if form is None:
+        return None
+    if form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+        return "output_config.format: Input tag does not match any of the expected tags"
+    return _closed(form["schema"])
+
+
+def _closed(schema: Any) -> str | None:
+    if not isinstance(schema, dict):
+        return "output_config.format.schema: Input should be a valid dictionary"
+    for key in schema:
+        if key not in _SCHEMA:
+            return f"output_config.format.schema: For '{schema.get('type')}' type, property '{key}' is not supported"
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        return "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
+    if schema.get("minItems", 0) not in (0, 1):
+        return "output_config.format.schema: For 'array' type, 'minItems' values other than 0 or 1 are not supported"
+    inner = [*(schema.get("properties") or {}).values(), *(schema.get("$defs") or {}).values()]
+    inner += [one for key in ("anyOf", "allOf") for one in schema.get(key, ())]
+    inner += [schema["items"]] if "items" in schema else []
+    return next((words for one in inner if (words := _closed(one)) is not None), None)
 
 
 def _blocks(message: Body) -> list[Body]:

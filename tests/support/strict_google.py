@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.support.vendor import Vendor, matches
+from tests.support.vendor import Vendor, is_base64, matches
 
 _FIELDS = (
     "contents systemInstruction tools toolConfig generationConfig safetySettings cachedContent labels model store serviceTier"
@@ -34,6 +34,8 @@ def complaint(vendor: Vendor, model: str, body: Body, signature: str) -> str | N
         lambda: _tools(vendor, model, body.get("tools") or []),
         lambda: _contents(contents),
         lambda: _turns(contents),
+        lambda: _files(vendor, model, contents),
+        lambda: _answer(model, body),
         lambda: _signatures(contents, signature) if matches(model, vendor.needs_signature) else None,
     )
     return next((words for check in checks if (words := check()) is not None), None)
@@ -96,6 +98,55 @@ def _contents(contents: Sequence[Body]) -> str | None:
     return None
 
 
+def _files(vendor: Vendor, model: str, contents: Sequence[Body]) -> str | None:
+    for index, content in enumerate(contents):
+        for place, part in enumerate(content["parts"]):
+            where = f"contents[{index}].parts[{place}]"
+            inline, fetched = part.get("inlineData"), part.get("fileData")
+            if inline is not None and not is_base64(inline.get("data")):
+                return f"Invalid value at '{where}.inline_data.data' (TYPE_BYTES), Base64 decoding failed"
+            kind = str((inline or fetched or {}).get("mimeType", ""))
+            if inline is not None or fetched is not None:
+                if not kind.startswith(("image/", "audio/", "video/", "text/")) and kind != "application/pdf":
+                    return f"Unsupported MIME type: {kind}"
+                if kind.startswith("image/") and matches(model, vendor.refuses_images):
+                    return "Image input modality is not enabled for this model"
+            if fetched is not None and not fetched.get("fileUri"):
+                return f"* GenerateContentRequest.{where}.file_data.file_uri: is required\n"
+    return None
+
+
+_JSON_SCHEMA_WORDS = (
+    "$id $defs $ref $anchor type format title description enum items prefixItems minItems maxItems minimum maximum"
+)
+_JSON_SCHEMA = frozenset(f"{_JSON_SCHEMA_WORDS} anyOf oneOf properties additionalProperties required propertyOrdering".split())
+
+
+def _answer(model: str, body: Body) -> str | None:
+    config = body.get("generationConfig") or {}
+    kind = config.get("responseMimeType", "text/plain")
+    schema = config.get("responseJsonSchema")
+    if schema is not None and kind != "application/json":
+        return (
+            "* GenerateContentRequest.generation_config.response_json_schema: only allowed when mime type is application/json\n"
+        )
+    if kind == "application/json" and body.get("tools") and matches(model, ("gemini-1*", "gemini-2*")):
+        return "Function calling with a response mime type: 'application/json' is unsupported"
+    return _json_schema(schema) if schema is not None else None
+
+
+def _json_schema(schema: Any) -> str | None:
+    if not isinstance(schema, dict):
+        return None if isinstance(schema, bool) else "Invalid value at 'generation_config.response_json_schema'"
+    for key in schema:
+        if key not in _JSON_SCHEMA:
+            return f"response_json_schema: the keyword '{key}' is not supported"
+    inner = [*(schema.get("properties") or {}).values(), *(schema.get("$defs") or {}).values()]
+    inner += [one for key in ("anyOf", "oneOf", "prefixItems") for one in schema.get(key, ())]
+    inner += [schema[key] for key in ("items", "additionalProperties") if key in schema]
+    return next((words for one in inner if (words := _json_schema(one)) is not None), None)
+
+
 def _having(content: Body | None, key: str) -> list[Body]:
     return [part[key] for part in (content or {}).get("parts", ()) if key in part]
 
@@ -114,6 +165,9 @@ def _turns(contents: Sequence[Body]) -> str | None:
                 "Please ensure that the number of function response parts is equal to the number of function call parts of the"
                 " function call turn."
             )
+        ids = [response["id"] for response in responses if response.get("id")]
+        if len(set(ids)) != len(ids) or any(call.get("id") and call["id"] not in ids for call in asked if ids):
+            return "Please ensure that the ids of function response parts match those of the function call parts."
         if sorted(call["name"] for call in asked) != sorted(response["name"] for response in responses):
             return "Please ensure that the function response parts name the functions of the function call turn."
         before = content

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.vendor import Vendor, matches
+from tests.support.vendor import Vendor, is_base64, matches
 
 _PARAMETERS = (
     "model messages max_tokens max_completion_tokens temperature top_p n stream stream_options stop presence_penalty"
@@ -39,7 +39,9 @@ def complaint(vendor: Vendor, body: Body, strict: bool) -> Complaint | None:
         lambda: _list(body, "messages"),
         lambda: _tools(vendor, body),
         lambda: _messages(body["messages"], strict),
+        lambda: _contents(vendor, body) if strict else None,
         lambda: _tool_turns(body["messages"]),
+        lambda: response_format(body.get("response_format"), body["messages"]) if strict else None,
     )
     return next((found for check in checks if (found := check()) is not None), None)
 
@@ -95,7 +97,7 @@ def _tools(vendor: Vendor, body: Body) -> Complaint | None:
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict):
             return Complaint(f"Missing required parameter: 'tools[{index}].function'.", f"tools[{index}].function")
-        found = _name(function.get("name"), f"tools[{index}].function.name")
+        found = tool_name(function.get("name"), f"tools[{index}].function.name")
         if found:
             return found
         schema = function.get("parameters", {"type": "object"})
@@ -108,7 +110,8 @@ def _tools(vendor: Vendor, body: Body) -> Complaint | None:
     return None
 
 
-def _name(name: Any, where: str) -> Complaint | None:
+def tool_name(name: Any, where: str) -> Complaint | None:
+    """What is wrong with the name of a function."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         words = "string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
         return Complaint(f"Invalid '{where}': {words}", where, "invalid_value")
@@ -159,13 +162,117 @@ def _calls(calls: Any, where: str, strict: bool) -> Complaint | None:
         if strict and len(call["id"]) > 40:
             return _too_long(f"{place}.id", 40, call["id"])
         function = call.get("function") or {}
-        found = _name(function.get("name"), f"{place}.function.name")
+        found = tool_name(function.get("name"), f"{place}.function.name")
         if found:
             return found
         if not isinstance(function.get("arguments"), str):
             words = f"Invalid type for '{place}.function.arguments': expected a string, but got an object instead."
             return Complaint(words, f"{place}.function.arguments", "invalid_type")
     return None
+
+
+_PARTS = {
+    "user": ("text", "image_url", "input_audio", "file"),
+    "tool": ("text",),
+    "system": ("text",),
+    "assistant": ("text", "refusal"),
+}
+
+
+def _contents(vendor: Vendor, body: Body) -> Complaint | None:
+    for index, message in enumerate(body["messages"]):
+        content = message.get("content")
+        for place, part in enumerate(content if isinstance(content, list) else ()):
+            where = f"messages[{index}].content[{place}]"
+            kind = part.get("type")
+            allowed = _PARTS.get(message["role"], ("text",))
+            if kind not in allowed:
+                words = f"Invalid value: '{kind}'. Supported values are: {', '.join(map(repr, allowed))}."
+                return Complaint(words, f"{where}.type", "invalid_value")
+            found = _part(part, kind, where)
+            if found:
+                return found
+            if kind == "image_url" and matches(body["model"], vendor.refuses_images):
+                return Complaint("Invalid content type. image_url is only supported by certain models.", f"{where}.type")
+    return None
+
+
+def _part(part: Body, kind: str, where: str) -> Complaint | None:
+    if kind == "text":
+        return None if isinstance(part.get("text"), str) else Complaint(f"Missing required parameter: '{where}.text'.", where)
+    if kind == "image_url":
+        return image_address((part.get("image_url") or {}).get("url"), f"{where}.image_url.url")
+    if kind == "input_audio":
+        sound = part.get("input_audio") or {}
+        fine = sound.get("format") in ("wav", "mp3") and is_base64(sound.get("data"))
+        return None if fine else Complaint(f"Invalid value for '{where}.input_audio'.", where, "invalid_value")
+    given = part.get("file") or {}
+    if given.get("file_id"):
+        return None
+    return file_data(given, f"{where}.file")
+
+
+def image_address(url: Any, where: str) -> Complaint | None:
+    """What is wrong with an image's address: a page to fetch, or an image within it."""
+    if isinstance(url, str) and url.startswith(("https://", "http://")):
+        return None
+    found = re.fullmatch(r"data:image/(png|jpe?g|gif|webp);base64,(.+)", url or "", re.DOTALL)
+    if found is None or not is_base64(found[2]):
+        words = "Expected a base64-encoded data URL with an image MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU=')"
+        return Complaint(f"Invalid '{where}'. {words}, but got a value without the 'data:' prefix.", where, "invalid_value")
+    return None
+
+
+def file_data(given: Body, where: str) -> Complaint | None:
+    """What is wrong with a file whose bytes are in the request."""
+    if not given.get("filename"):
+        return Complaint(f"Missing required parameter: '{where}.filename'.", where, "missing_required_parameter")
+    found = re.fullmatch(r"data:application/pdf;base64,(.+)", given.get("file_data") or "", re.DOTALL)
+    if found is None or not is_base64(found[1]):
+        words = "Expected a base64-encoded data URL with an application/pdf MIME type."
+        return Complaint(f"Invalid '{where}.file_data'. {words}", where, "invalid_value")
+    return None
+
+
+def response_format(form: Any, said: Any) -> Complaint | None:
+    """What is wrong with the wish for JSON; `said` is all that the model is told."""
+    if form is None or form.get("type") == "text":
+        return None
+    if form.get("type") == "json_object":
+        if "json" not in str(said).lower():
+            words = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+            return Complaint(words, "messages")
+        return None
+    told = form.get("json_schema") if "json_schema" in form else form
+    if form.get("type") != "json_schema" or not _NAME.fullmatch(str(told.get("name", ""))):
+        return Complaint("Missing required parameter: 'response_format.json_schema'.", "response_format.json_schema")
+    schema = told.get("schema") or {}
+    if schema.get("type") != "object":
+        words = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{schema.get('type')}\"'."
+        return _bad_schema(words)
+    return _strict_schema(schema, "()") if told.get("strict") else None
+
+
+def _bad_schema(words: str) -> Complaint:
+    return Complaint(f"Invalid schema for response_format 'answer': {words}", "response_format", None)
+
+
+def _strict_schema(schema: Any, where: str) -> Complaint | None:
+    for key in ("oneOf", "allOf", "not", "if", "minLength", "maxLength", "patternProperties", "default", "uniqueItems"):
+        if key in schema:
+            return _bad_schema(f"In context={where}, '{key}' is not permitted.")
+    properties = schema.get("properties") or {}
+    if schema.get("type") == "object":
+        if schema.get("additionalProperties") is not False:
+            return _bad_schema(f"In context={where}, 'additionalProperties' is required to be supplied and to be false.")
+        if set(schema.get("required") or ()) != set(properties):
+            words = "'required' is required to be supplied and to be an array including every key in properties."
+            return _bad_schema(f"In context={where}, {words}")
+    elif not any(key in schema for key in ("type", "anyOf", "$ref", "enum", "const")):
+        return _bad_schema(f"In context={where}, schema must have a 'type' key.")
+    inner = [*properties.values(), *(schema.get("$defs") or {}).values(), *schema.get("anyOf", ())]
+    inner += [schema["items"]] if "items" in schema else []
+    return next((found for one in inner if (found := _strict_schema(one, f"{where}...")) is not None), None)
 
 
 def _tool_turns(messages: Sequence[Body]) -> Complaint | None:
@@ -180,12 +287,17 @@ def _tool_turns(messages: Sequence[Body]) -> Complaint | None:
             if call not in asked:
                 words = f"Invalid parameter: 'tool_call_id' of '{call}' not found in 'tool_calls' of previous message."
                 return Complaint(words, f"messages.[{index}].tool_call_id")
+            if call not in waiting:
+                words = f"Invalid parameter: Duplicate value for 'tool_call_id' of '{call}' in message with role 'tool'."
+                return Complaint(words, f"messages.[{index}].tool_call_id")
             waiting = [other for other in waiting if other != call]
             continue
         if waiting:
             return _unanswered(index, waiting)
         waiting = [call["id"] for call in message.get("tool_calls") or ()]
         asked = set(waiting)
+        if len(asked) < len(waiting):
+            return Complaint(f"Invalid parameter: Duplicate tool call id in messages[{index}].", f"messages.[{index}].tool_calls")
     return _unanswered(len(messages) - 1, waiting) if waiting else None
 
 

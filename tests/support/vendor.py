@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -129,6 +130,10 @@ class Vendor:
     """Globs of models (OpenAI) that want `max_completion_tokens`."""
     refuses_tools: set[str] = field(default_factory=set)
     """Globs of models that take no tools."""
+    responses_only: set[str] = field(default_factory=set)
+    """Globs of models (OpenAI) that are served by the responses API only."""
+    refuses_images: set[str] = field(default_factory=set)
+    """Globs of models that take no images."""
     needs_signature: set[str] = field(default_factory=set)
     """Globs of models (Google) that want the signature of their own calls back."""
     limiter: Limiter | None = None
@@ -193,3 +198,11 @@ class Vendor:
 def matches(model: str, globs: Iterable[str]) -> bool:
     """True when any of the globs fits."""
     return any(fnmatchcase(model, glob) for glob in globs)
+
+
+def is_base64(value: Any) -> bool:
+    """True for text that is base64 of something."""
+    try:
+        return isinstance(value, str) and bool(base64.b64decode(value, validate=True))
+    except ValueError:
+        return False

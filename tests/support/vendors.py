@@ -33,7 +33,7 @@ from urllib.parse import parse_qsl
 
 import uvicorn
 
-from tests.support.instant import serving_instantly
+from tests.support.instant import Loop, serving_instantly
 from tests.support.script import DEFAULT_TEXT, DEFAULT_USAGE, Fault, Reply, Request
 from tests.support.vendor import Answer, Stream, Vendor, encode
 from tests.support.world import World
@@ -367,8 +367,8 @@ def served_in_thread(world: World, port: int = 0) -> Iterator[str]:
         thread.join()
 
 
-async def _serve_forever(port: int, instant: bool) -> None:
-    context = serving_instantly(World(), port) if instant else serving(World(), port)
+async def _serve_forever(port: int, instant: bool, conversation: Loop) -> None:
+    context = serving_instantly(World(), port, conversation) if instant else serving(World(), port)
     async with context as base:
         sys.stdout.write(f"READY {base}\n")
         sys.stdout.flush()
@@ -380,9 +380,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the loopback vendors.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--instant", action="store_true", help="pre-encoded answers, nothing checked or noted")
+    parser.add_argument("--turns", type=int, default=0, help="with --instant: turns with tool calls before the answer")
+    parser.add_argument("--calls", type=int, default=1, help="with --instant: calls in each of those turns")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_forever(options.port, options.instant))
+        asyncio.run(_serve_forever(options.port, options.instant, Loop(options.turns, options.calls)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.support.script import Reply, Request
-from tests.support.vendor import Answer, Stream, Vendor, encode, matches
+from tests.support.vendor import Answer, Stream, Vendor, encode, is_base64, matches
 
 _CREATED = "2026-01-01T00:00:00.000000001Z"
 _STATUS_WORDS = {
@@ -85,7 +85,9 @@ class OllamaWire:
             return self._unknown(str(body["model"]))
         if body.get("tools") and matches(body["model"], vendor.refuses_tools):
             return self.error(400, message=f"{body['model']} does not support tools")
-        words = _complaint(body.get("messages") or [])
+        words = _complaint(body.get("messages") or []) or _format(body.get("format"))
+        if any(message.get("images") for message in body.get("messages") or []) and matches(body["model"], vendor.refuses_images):
+            words = words or "this model is missing data required for image input"
         return self.error(400, message=words) if words else None
 
     def whole(self, vendor: Vendor, request: Request, reply: Reply) -> Answer:
@@ -178,6 +180,8 @@ def _complaint(messages: Sequence[Mapping[str, Any]]) -> str | None:
     for message in messages:
         if message.get("role") not in _ROLES:
             return f'invalid role: {message.get("role")}, role must be one of "system", "user", "assistant", "tool"'
+        if not isinstance(message.get("images") or [], list) or not all(map(is_base64, message.get("images") or ())):
+            return "illegal base64 data at input byte 4"
         if not isinstance(message.get("content", ""), str):
             return "json: cannot unmarshal array into Go struct field ChatRequest.messages.content of type string"
         for call in message.get("tool_calls") or ():
@@ -187,3 +191,9 @@ def _complaint(messages: Sequence[Mapping[str, Any]]) -> str | None:
                     " type api.ToolCallFunctionArguments"
                 )
     return None
+
+
+def _format(form: Any) -> str | None:
+    if form is None or form in ("", "json") or (isinstance(form, dict) and form):
+        return None
+    return f'invalid format: {form!r}; expected "json" or a valid JSON Schema object'

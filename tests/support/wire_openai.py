@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bundle_loader.messages import Usage
+from tests.support import strict_responses, wire_responses
 from tests.support.script import Reply, Request, split
 from tests.support.strict_openai import Complaint, complaint
-from tests.support.vendor import Answer, Stream, Vendor, encode
+from tests.support.vendor import Answer, Stream, Vendor, encode, matches
 
 _CREATED = 1_790_000_000
+_RESPONSES = "/responses"
 _ERRORS: dict[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "Invalid request."),
     401: (
@@ -47,7 +49,7 @@ class OpenAIWire:
     def endpoint(self, request: Request) -> tuple[str, str]:
         if request.method == "GET" and request.path == "/models":
             return "list", ""
-        if request.method == "POST" and request.path == "/chat/completions":
+        if request.method == "POST" and request.path in ("/chat/completions", _RESPONSES):
             body = request.body_json
             return "chat", str(body.get("model", "")) if isinstance(body, dict) else ""
         return "other", ""
@@ -84,7 +86,14 @@ class OpenAIWire:
             return self.complain(Complaint("you must provide a model parameter"))
         if vendor.find(model) is None:
             return self.unknown_model(model)
-        found = complaint(vendor, body, self.strict)
+        if request.path == _RESPONSES:
+            found = strict_responses.complaint(vendor, body)
+        elif matches(model, vendor.responses_only):
+            return self.complain(
+                Complaint("This model is only supported in v1/responses and not in v1/chat/completions.", "model")
+            )
+        else:
+            found = complaint(vendor, body, self.strict)
         return self.complain(found) if found else None
 
     def unknown_model(self, model: str) -> Answer:
@@ -95,6 +104,8 @@ class OpenAIWire:
         return self._answer({"error": error}, 400)
 
     def whole(self, vendor: Vendor, request: Request, reply: Reply) -> Answer:
+        if request.path == _RESPONSES:
+            return wire_responses.whole(vendor, request, reply)
         message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
         if reply.thinking:
             message["reasoning_content"] = reply.thinking
@@ -110,6 +121,8 @@ class OpenAIWire:
         return self._answer(body)
 
     def stream(self, vendor: Vendor, request: Request, reply: Reply) -> Stream:
+        if request.path == _RESPONSES:
+            return wire_responses.stream(vendor, request, reply)
         frame = self._frame(vendor, request, reply) | {"object": "chat.completion.chunk"}
         asked = bool((request.body_json.get("stream_options") or {}).get("include_usage"))
         counted = reply.usage is not None and (asked or self.always_counts)

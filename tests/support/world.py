@@ -118,6 +118,7 @@ def _vendors() -> list[Vendor]:
         ("gpt-5.2-pro", "2025-12-09"),
     )
     openai.refuses_temperature = openai.refuses_max_tokens = {"gpt-5*", "o1*", "o3*", "o4*"}
+    openai.responses_only = {"*codex*", "*-pro"}
     google = Vendor("google", "/google", GoogleWire())
     google.offer("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro", "gemini-3-pro-preview", "gemini-3-flash-preview")
     google.models.append(

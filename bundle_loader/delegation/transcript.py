@@ -1,0 +1,199 @@
+"""The text of one session: JSON lines as they are written, and what they tell when they are read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bundle_loader.delegation.message_json import from_json, to_json
+from bundle_loader.errors import SessionError
+from bundle_loader.messages import Message, Part, ToolResult
+
+FORMAT: Final = 1
+UNKNOWN: Final = (
+    "the work was cut off while this call was under way, so its result is not known: it may have taken effect, or not. "
+    "It was not run again; look before you repeat it"
+)
+"""What a model is told of a call whose result was never learnt."""
+
+
+@dataclass(slots=True)
+class Transcript:
+    """What a transcript says. Lines: a `session`, then for each delegation a `begin`, its turns, and an `end`.
+
+    `answer` is an answer whose tools are about to be run, `result` what one of them gave back, `turn` a turn that is finished.
+    """
+
+    id: str
+    agent: str
+    bundle: str
+    bundle_hash: str
+    started: float
+    """Epoch seconds."""
+    choice: dict[str, Any] = field(default_factory=dict)
+    """Who should do the work, as the caller chose it."""
+    vars: dict[str, Any] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    """The conversation, with a result for every call."""
+    delegations: list[str] = field(default_factory=list)
+    """The delegations that carried it on, oldest first."""
+    turns: int = 0
+    models: list[str] = field(default_factory=list)
+    """`provider/model` of each turn, each once."""
+    outcome: str | None = None
+    """Of the last delegation; None where it did not end: it is under way, or its process died."""
+    reason: str | None = None
+    last: float = 0.0
+    """Epoch seconds of the last line."""
+    whole: int = 0
+    """Bytes up to the end of the last whole line."""
+    cut: bool = False
+    """True where the last line was not written to its end."""
+    local_only: bool = False
+    unknown_calls: int = 0
+    """Calls whose result was never learnt."""
+    _answer: Message | None = None
+    _results: dict[str, Message] = field(default_factory=dict)
+
+
+def line(kind: str, **values: Any) -> bytes:
+    """One line of a transcript."""
+    return _ENCODED({"kind": kind, **values}).encode("ascii") + b"\n"
+
+
+_ENCODED: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+def first_line(id: str, *, agent: str, bundle: str, bundle_hash: str, at: float, choice: Any, vars: Any) -> bytes:
+    """The line that a transcript begins with."""
+    return line(
+        "session", format=FORMAT, id=id, agent=agent, bundle=bundle, bundle_hash=bundle_hash, at=at, choice=choice, vars=vars
+    )
+
+
+def written(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as a line holds them."""
+    return [to_json(message) for message in messages]
+
+
+def read(raw: bytes, file: Path) -> Transcript:
+    """What a transcript says. Raises SessionError with file and line for what is damaged, or no transcript.
+
+    A last line that was not written to its end is left out: its process was stopped while it wrote.
+    """
+    whole = raw.rfind(b"\n") + 1
+    found: Transcript | None = None
+    for number, text in enumerate(raw[:whole].split(b"\n")[:-1], 1):
+        try:
+            value = _object(text)
+            if found is None:
+                found = _begun(value)
+            else:
+                _take(found, value)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise SessionError(f"{file}:{number}: {_said(error)}{_remedy(number)}") from None
+    if found is None:
+        raise SessionError(f"{file}:1: is no transcript: it has no whole line; take the file away")
+    _close(found)
+    found.whole, found.cut = whole, whole != len(raw)
+    return found
+
+
+def _said(error: BaseException) -> str:
+    return f"has no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _remedy(number: int) -> str:
+    return "; take the file away" if number == 1 else "; the transcript is damaged: begin a new session"
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        raise ValueError("is no line of a transcript: it has no kind")
+    return value
+
+
+def _begun(value: Mapping[str, Any]) -> Transcript:
+    if value["kind"] != "session":
+        raise ValueError("is no transcript: it does not begin with a line of the kind 'session'")
+    if value.get("format") != FORMAT:
+        raise ValueError(f"is a transcript of format {value.get('format')!r}, and this version reads {FORMAT}")
+    texts = {name: _typed(value, name, str) for name in ("id", "agent", "bundle", "bundle_hash")}
+    choice, variables = _typed(value, "choice", dict), _typed(value, "vars", dict)
+    at = _number(value, "at")
+    return Transcript(**texts, started=at, last=at, choice=choice, vars=variables, local_only=bool(choice.get("local_only")))
+
+
+def _take(found: Transcript, value: Mapping[str, Any]) -> None:
+    kind = value["kind"]
+    if kind == "begin":
+        _close(found)
+        found.delegations.append(_typed(value, "delegation", str))
+        found.messages += _messages(value, "messages")
+        if "choice" in value:
+            found.choice = _typed(value, "choice", dict)
+            found.local_only = found.local_only or bool(found.choice.get("local_only"))
+        found.vars = {**found.vars, **_typed({"vars": {}, **value}, "vars", dict)}
+        found.outcome = found.reason = None
+    elif kind == "answer":
+        _close(found)
+        found._answer = from_json(value["message"])
+    elif kind == "result":
+        message = from_json(value["message"])
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                found._results[part.call_id] = message
+    elif kind == "turn":
+        found._answer, found._results = None, {}
+        found.messages += _messages(value, "added")
+        found.turns += 1
+        model = _typed(value, "model", str)
+        found.models += [model] if model not in found.models else []
+    elif kind == "end":
+        found.outcome = _typed(value, "outcome", str)
+        found.reason = None if value.get("reason") is None else _typed(value, "reason", str)
+    else:
+        raise ValueError(f"has the unknown kind {kind!r}")
+    found.last = _number(value, "at")
+
+
+def _close(found: Transcript) -> None:
+    """A turn whose tools were never all done: what is known of them, and for the others that it is not."""
+    answer, results = found._answer, found._results
+    found._answer, found._results = None, {}
+    if answer is None:
+        return
+    parts: list[Part] = []
+    for call in answer.tool_calls:
+        if call.id in results:
+            parts += [part for part in results[call.id].parts if isinstance(part, ToolResult) and part.call_id == call.id]
+        else:
+            parts.append(ToolResult(call.id, call.name, UNKNOWN, True))
+            found.unknown_calls += 1
+    found.messages += [answer, Message("tool", tuple(parts))] if parts else [answer]
+
+
+def _messages(value: Mapping[str, Any], name: str) -> Sequence[Message]:
+    return [from_json(item) for item in _typed(value, name, list)]
+
+
+def _typed(value: Mapping[str, Any], name: str, kind: type) -> Any:
+    if name not in value:
+        raise ValueError(f"has no '{name}'")
+    if not isinstance(value[name], kind):
+        raise ValueError(f"'{name}' is a {type(value[name]).__name__}, not a {kind.__name__}")
+    return value[name]
+
+
+def _number(value: Mapping[str, Any], name: str) -> float:
+    said = value.get(name)
+    if isinstance(said, bool) or not isinstance(said, (int, float)):
+        raise ValueError(f"'{name}' is no time")
+    return float(said)
