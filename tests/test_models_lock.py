@@ -34,14 +34,28 @@ def lock(**pins: str) -> ModelsLock:
 # --- what it does
 
 
-def test_what_is_locked_leads_although_a_newer_one_is_listed() -> None:
+def test_what_is_locked_is_meant_although_a_newer_one_is_listed() -> None:
     found = Resolver(lock(m="m-2")).over(catalogue("m-1", "m-2", "m-3", "m-4"), "m-*")
-    assert [model.id for model in found.models] == ["m-2", "m-4", "m-3", "m-1"]
+    assert [model.id for model in found.models] == ["m-2"], "and no other: what a gate has against it is against the pattern"
     assert found.note == "p/m-* is held to m-2 by models.lock:4; the newest would be m-4"
     assert Resolver(lock(m="m-4")).over(catalogue("m-3", "m-4"), "m-*").note is None
     assert Resolver(lock(m="M-3")).over(catalogue("m-3", "m-4"), "M-*").models[0].id == "m-3", "in any case"
     other = Resolver(lock(m="m-2")).over(catalogue("m-1", "m-2", "m-3"), "m-[13]")
     assert [model.id for model in other.models] == ["m-3", "m-1"], "another pattern is not held"
+
+
+def test_a_locked_model_that_ends_is_told() -> None:
+    listed = Catalogue("p", (ModelInfo("m-3"), ModelInfo("m-2", stage="retired")), version=1)
+    found = Resolver(lock(m="m-2")).over(listed, "m-*")
+    assert found.note == "p/m-* is held to m-2 by models.lock:4; the newest would be m-3"
+    [fault] = lint_lock(lock(m="m-2"), {"p": listed})
+    assert "is held to m-2, which is retired; 'bundle-loader lock --update' moves it" in str(fault)
+
+
+def test_an_id_with_a_bracket_can_be_locked_and_asked_for() -> None:
+    listed = catalogue("m-5", "m-5[1m]")
+    assert Resolver(lock(m="m-5[1m]")).over(listed, "m-*").models[0].id == "m-5[1m]"
+    assert Resolver().over(listed, "m-5[1m]").models == (ModelInfo("m-5[1m]"),)
 
 
 def test_an_alias_is_the_model_that_bears_it() -> None:
@@ -116,8 +130,8 @@ WRONG = {
     "models: {}\n": ["format:"],
     "format: 1\nmodles: {}\n": ["2:1: modles: unknown key; did you mean 'models'?"],
     "format: 1\nmodels:\n  p: [m-1]\n": ["3:6: models.p: a list does not fit"],
-    "format: 1\nmodels:\n  p:\n    m-*: m-[12]\n    M-*: m-2\n": [
-        "4:5: models.p.m-*: 'm-[12]' is a pattern; write the id of one model",
+    "format: 1\nmodels:\n  p:\n    m-*: m-?\n    M-*: m-2\n": [
+        "4:5: models.p.m-*: 'm-?' is a pattern; write the id of one model",
         "5:5: models.p.M-*: is the same pattern as 'm-*', which stands above",
     ],
     "format: 1\nmodels:\n  p:\n    m-*: m-1\n    m-*: m-2\n": ["5:5: m-*: written twice"],

@@ -89,7 +89,7 @@ def read_models_lock(document: Document, *, simulated: bool = False) -> tuple[Mo
 
 
 def _wrong(pattern: str, model: str, seen: Mapping[str, str]) -> str | None:
-    if any(mark in model for mark in "*?["):
+    if any(mark in model for mark in "*?"):  # a `[` may stand in an id
         return f"'{model}' is a pattern; write the id of one model"
     if pattern.casefold() in seen:
         return f"is the same pattern as '{seen[pattern.casefold()]}', which stands above; keep one of them"
