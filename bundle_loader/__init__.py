@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bundle_loader.declared.agent import Agent as Agent
     from bundle_loader.declared.bundle import Bundle as Bundle
     from bundle_loader.declared.preference import Preference as Preference
+    from bundle_loader.declared.tables import Timeouts as Timeouts
     from bundle_loader.delegation.context import DelegationContext as DelegationContext
     from bundle_loader.delegation.result import DelegationResult as DelegationResult
     from bundle_loader.delegation.result import DoneEvent as DoneEvent
@@ -63,6 +64,7 @@ _HOMES = {
     "declared.agent": ("Agent",),
     "declared.bundle": ("Bundle",),
     "declared.preference": ("Preference",),
+    "declared.tables": ("Timeouts",),
     "delegation.context": ("DelegationContext",),
     "delegation.result": ("DelegationResult", "DoneEvent"),
     "delegation.spawner": ("Spawner",),

@@ -72,8 +72,8 @@ class Host:
     environment, and none for `providers`. `models_lock` is the file that holds patterns to models; True is the project's,
     for the providers of the environment and simulated ones, and False is none. `stale` is the age in seconds up to which an
     older list serves while it is renewed; with 0 every renewal is waited for. At most `max_calls` requests to providers are under
-    way at a time, and `timeouts` are the limits of time that hold where a provider's own settings say none. `listener` is called with each
-    `CatalogueChanged` and `PatternMoved`, in the host's loop.
+    way at a time, and `timeouts` are the limits of time that hold where a provider's own settings say none. `listener` is called
+    with each `CatalogueChanged` and `PatternMoved`, in the host's loop.
     """
 
     def __init__(
@@ -96,13 +96,8 @@ class Host:
     ) -> None:
         environment = os.environ if environment is None else environment
         self._timeouts = timeouts or Timeouts()
-        if max_calls is not None and (isinstance(max_calls, bool) or not isinstance(max_calls, int) or max_calls < 1):
-            raise RequestError(f"max_calls is a whole number of at least 1, not {max_calls!r}")
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
-        if faults and not simulate:
-            raise RequestError("faults are for simulated providers; give simulate=True as well")
-        if simulate and providers is not None:
-            raise RequestError("give either providers or simulate=True, not both")
+        _fit(simulate, providers, faults)
         variables = environment if simulate or providers is not None else with_env_files(environment)
         self._mounted: Mapping[str, Provider | Missing] = (
             simulated_providers(faults)
@@ -119,11 +114,8 @@ class Host:
         self._endpoints: Mapping[str, Endpoint] = {}
         if not simulate and (catalogues is not None or providers is None):
             self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
-            self._endpoints = (
-                live_endpoints(variables, self.bundle.providers)
-                if providers is None
-                else {id: _saved_as(one) for id, one in providers.items()}
-            )
+            own = None if providers is None else {id: _saved_as(one) for id, one in providers.items()}
+            self._endpoints = live_endpoints(variables, self.bundle.providers) if own is None else own
         self.models_lock = _lock(models_lock, environment, simulated=played, found=providers is None)
         """Which models patterns are held to."""
         self._stale = stale
@@ -137,7 +129,7 @@ class Host:
         whose = {id: short_hash(at.fingerprint, at.credential) for id, at in self._endpoints.items()}
         self.breakers = Breakers(whose, shared=not played)
         """Which providers and models are down; what is simulated is down in this host only."""
-        self.slots = Slots(max_calls, most_calls(self._mounted, self.bundle.providers))
+        self.slots = Slots(_most(max_calls), most_calls(self._mounted, self.bundle.providers))
         """How many calls may be under way at a time."""
         self._simulate = played
         self._ledger: Ledger | None = None
@@ -338,6 +330,13 @@ class Host:
         return provider
 
 
+def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mapping[str, str] | None) -> None:
+    if faults and not simulate:
+        raise RequestError("faults are for simulated providers; give simulate=True as well")
+    if simulate and providers is not None:
+        raise RequestError("give either providers or simulate=True, not both")
+
+
 def _lock(said: str | Path | bool, environment: Mapping[str, str], *, simulated: bool, found: bool) -> ModelsLock:
     if isinstance(said, bool):
         return find_models_lock(environment, simulated=simulated) if said and found else ModelsLock(simulated=simulated)
@@ -370,6 +369,12 @@ def _work(
         raise RequestError(f"max_turns is a whole number, not {max_turns!r}")
     given = tuple(tools or ()), tuple(messages or ()), dict(vars or {}), timeout
     return Work(text, *given, max_turns, None if max_cost is None else _dollars(max_cost), tuple(tags or ()))
+
+
+def _most(calls: int | None) -> int | None:
+    if calls is not None and (isinstance(calls, bool) or not isinstance(calls, int) or calls < 1):
+        raise RequestError(f"max_calls is a whole number of at least 1, not {calls!r}")
+    return calls
 
 
 def _dollars(value: Decimal | str | float) -> Decimal:

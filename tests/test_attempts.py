@@ -167,6 +167,16 @@ def test_no_other_kind_waits(kind: FailureKind) -> None:
     assert len(told((A1,), failed(kind, retry_after=1.0)).tries) == 1
 
 
+def test_what_will_be_asked_again_in_time_counts_among_those_that_are_left() -> None:
+    flow = attempts((A1, B1), waiting=((C1, 5.0), (A2, 70.0)), left=60.0)
+    first = next(flow)
+    assert (first.candidate, len(first.remaining), first.held) == (A1, 1, 1), "the other recovers after the deadline"
+    second = flow.send(failed(K.LIMITED, left=50.0, retry_after=10.0))
+    assert (second.candidate, len(second.remaining), second.held) == (B1, 0, 2), "the last but for two that are waited for"
+    third = flow.send(failed(K.BUSY, left=20.0))
+    assert (third.candidate, third.held) == (C1, 1)
+
+
 def test_waiting_has_an_end() -> None:
     busy = failed(K.BUSY, retry_after=0.0)
     story = told((A1,), *[busy] * (MOST_WAITS + 1))

@@ -24,6 +24,8 @@ class Try:
     wait: float = 0.0
     again: bool = False
     """True where it was only waited for: a budget, its vendor or its health kept it from answering before."""
+    held: int = 0
+    """How many besides are worth asking again before the deadline: they are candidates left as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def attempts(
         candidate, wait = soonest
         chain.take(candidate)
     while candidate is not None:
-        answer = yield Try(candidate, tuple(chain.queue), wait, again)
+        answer = yield Try(candidate, tuple(chain.queue), wait, again, held.others(candidate))
         wait, again = 0.0, False
         end = _end(answer, continue_broken)
         if end is not None or isinstance(answer, Answered):

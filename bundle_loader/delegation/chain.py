@@ -89,6 +89,10 @@ class Held:
         self._waits[whose] = self._waits.get(whose, 0) + 1
         return self._waits[whose] <= MOST_WAITS
 
+    def others(self, candidate: Candidate) -> int:
+        """How many there are beside this one."""
+        return sum(not same(candidate, other) for other, _ in self._until)
+
     def soonest(self, left: float) -> tuple[Candidate, float] | None:
         """Whom to ask again first, and after how many seconds."""
         if not self._until:

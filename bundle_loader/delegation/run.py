@@ -81,6 +81,7 @@ class Run:
             left=base.limits.timeout,
         )
         self._readmit = readmit
+        self._passed = list(route.passed)
         self.started = 0.0
         self.began = 0.0
 
@@ -114,6 +115,8 @@ class Run:
             candidate = step.candidate
             number = len(self.state.attempts) + 1
             if not stays:
+                for hop in self._stood_in_for(candidate):
+                    yield hop
                 yield self._status(candidate, number)
             failure: ProviderFailure | None = None
             try:
@@ -156,11 +159,17 @@ class Run:
                 yield event
             stays = step.again and same(candidate, after)
             if not stays:
-                yield self._hop(candidate, after, str(failure))
+                yield self._hop(candidate.provider, candidate.model, after, str(failure))
 
-    def _hop(self, before: Candidate, after: Candidate, reason: str) -> FallbackEvent:
+    def _stood_in_for(self, candidate: Candidate) -> list[FallbackEvent]:
+        """Models that would have been tried in its place but for their health or a budget, each told of once."""
+        mine = [one for one in self._passed if (one.provider, one.instead) == (candidate.provider, candidate.model)]
+        self._passed = [one for one in self._passed if one not in mine]
+        return [self._hop(one.provider, one.model, candidate, one.reason) for one in mine]
+
+    def _hop(self, provider: str, model: str, after: Candidate, reason: str) -> FallbackEvent:
         """One model gives way to another: exactly one event and one record."""
-        hop = before.provider, before.model, after.provider, after.model, reason
+        hop = provider, model, after.provider, after.model, reason
         self.books.ledger.append(HopRecord(self.base.id, self.books.clock(), *hop))
         return FallbackEvent(*hop)
 
@@ -257,7 +266,7 @@ class Run:
             remaining=step.remaining,
             messages=tuple(state.history),
             config={key: value for key, value in step.candidate.config.items() if key != "max_tokens"},
-            limits=limits_of(base.limits, said, left, len(step.remaining), local=local),
+            limits=limits_of(base.limits, said, left, len(step.remaining) + step.held, local=local),
             turns_done=state.turns,
         )
 

@@ -170,9 +170,7 @@ def _mount(
     way = _way(settings or ProviderSettings(), timeouts)
     if row.adapter == "copilot":
         if "proxy" in way or "ca_file" in way:
-            raise Cannot(
-                "its program makes its own connections; remove 'proxy' and 'ca_file', and set what the program reads itself"
-            )
+            raise Cannot("its program makes its own connections; remove 'proxy' and 'ca_file', and set what it reads itself")
         return _copilot(id, key, environment)
     if row.adapter in _CLOUDS:
         return cloud(Place(row, id, url or "", key or "", settings or ProviderSettings(), way))
@@ -188,8 +186,8 @@ def _way(settings: ProviderSettings, timeouts: Timeouts) -> Way:
     if settings.proxy is not None:
         way["proxy"] = settings.proxy
     if settings.ca_file is not None:
-        way["ca_file"] = found_file(settings.ca_file)
-        if (wrong := unreadable(way["ca_file"])) is not None:
+        way["ca_file"] = file = found_file(settings.ca_file)
+        if (wrong := unreadable(file)) is not None:
             raise Cannot(wrong)
     return way
 
