@@ -1,11 +1,14 @@
 """A chaos run: four vendors with outages, bursts of 429, slow first tokens and cut streams, and who gets answers all the same.
 
 `python -m benchmarks.chaos [--seeds N] [--arrivals N] [--scale N]`. Each seed is ten minutes of weather (`benchmarks.weather`),
-with some allowed candidate up for 99.5 % of arrivals, run `scale` times as fast: the event loop and the host's clock alike.
-Delegations of five model types (tiers of three to four candidates) arrive at random moments, every tenth as a stream. The host,
-the ledger on disk, its budgets and its breakers are the real ones; the vendors are in memory, and for the first seed a process
-of their own besides, over loopback sockets through the real SDK. Beside it the same without fallback (the first of each list
-alone), and `litellm.Router` over the same sockets where it is installed.
+with some allowed candidate up for 99.5 % of arrivals. Delegations of five model types (tiers of three to four candidates) arrive
+at random moments, every tenth as a stream. The host, the ledger on disk, its budgets and its breakers are the real ones; the
+vendors are in memory, and the time of the event loop and of the host's clock jumps to the next timer whenever nothing runs
+(`fast_time.JumpLoop`), so that a seed comes to the same on every machine, however busy. Beside it the same without fallback (the
+first of each list alone).
+
+Over loopback sockets, where time cannot jump, it runs `scale` times as fast: the first seed with fewer delegations, through the
+real SDK to vendors in a process of their own, and `litellm.Router` over the same sockets where it is installed.
 
 Handled: answered, or refused for a budget with a record. Completed: answered, of those that no budget refused. A text that is not
 the whole answer counts as neither.
@@ -27,9 +30,8 @@ from benchmarks.peers import INSTALL
 
 HANDLED, COMPLETED, UP = 0.99, 0.98, 0.995
 SOCKETS_SCALE = 4.0
-"""10,000 requests through the SDK in less time would only measure this machine."""
-PEER_ARRIVALS = 3000
-"""litellm's Router takes three times the CPU: more of them would only measure this machine."""
+SOCKETS_ARRIVALS = 3000
+"""More of them, or faster, would only measure the machine; litellm's Router takes three times the CPU."""
 
 
 def child(plan: Plan) -> Tally | None:
@@ -46,9 +48,8 @@ def plans(seeds: Iterable[int], arrivals: int, scale: float) -> list[Plan]:
     """Every run, in the order of the table."""
     listed = []
     for seed in seeds:
-        listed += [Plan(seed, way, arrivals, scale) for way in ("ours", "alone")]
-    listed.append(Plan(1, "sockets", arrivals, min(scale, SOCKETS_SCALE)))
-    listed += [Plan(1, way, min(arrivals, PEER_ARRIVALS), scale) for way in ("sockets", "litellm")]
+        listed += [Plan(seed, way, arrivals) for way in ("ours", "alone")]
+    listed += [Plan(1, way, min(arrivals, SOCKETS_ARRIVALS), scale) for way in ("sockets", "litellm")]
     return listed
 
 
@@ -81,26 +82,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Delegate through bad weather.")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arrivals", type=int, default=10_000)
-    parser.add_argument("--scale", type=float, default=10.0, help="how many times as fast time runs")
+    parser.add_argument("--scale", type=float, default=SOCKETS_SCALE, help="how many times as fast time runs over sockets")
     given = parser.parse_args()
     listed = plans(range(1, given.seeds + 1), given.arrivals, given.scale)
     with ThreadPoolExecutor(2) as pool:
         tallies = list(pool.map(child, listed))
     header = ["seed", "way", "arrivals", "up", "handled", *TIERS]
     header += ["refused", "garbage", "degraded", "p50 / p99", "most lag", "took"]
-    lines = [f"Chaos, {given.scale:g} times as fast; shares of delegations, columns of tiers are what they completed", ""]
+    lines = [
+        f"Chaos; time jumps, over sockets it runs {given.scale:g} times as fast; shares of delegations, columns of tiers are what"
+        " they completed",
+        "",
+    ]
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     missed: list[str] = []
+    failed: list[str] = []
     for plan, tally in zip(listed, tallies, strict=True):
         if tally is None:
             lines.append(f"| {plan.seed} | {plan.way}: not installed, {INSTALL} |{' |' * (len(header) - 2)}")
             continue
         lines.append(line(plan, tally))
         missed += faults_of(plan, tally)
+        if plan.way in ("ours", "sockets"):
+            counts = (f"{count} {what}" for what, count in sorted(tally.failures.items()))
+            failed.append(f"neither answered nor refused, seed {plan.seed}, {plan.way}: {', '.join(counts) or 'none'}")
     ours = [tally for plan, tally in zip(listed, tallies, strict=True) if tally is not None and plan.way == "ours"]
     alone = [tally for plan, tally in zip(listed, tallies, strict=True) if tally is not None and plan.way == "alone"]
     handled, single = mean(one.handled for one in ours), mean(one.handled for one in alone)
-    lines += ["", f"handled: {handled:.2%} with fallback, {single:.2%} without (ratio {handled / single:.2f})"]
+    lines += ["", *failed, "", f"handled: {handled:.2%} with fallback, {single:.2%} without (ratio {handled / single:.2f})"]
     sys.stdout.write("\n".join([*lines, *(f"MISSED: {one}" for one in missed)]) + "\n")
     return int(bool(missed))
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 
 from benchmarks.chaos_books import checked
-from benchmarks.fast_time import FastLoop, fast_clock
+from benchmarks.fast_time import FastLoop, JumpLoop
 from benchmarks.vendor import vendors
 from benchmarks.weather import PERIOD, TEXT, VENDORS, Weather
 from bundle_loader import BudgetRefused, DelegationResult, Host, NoAnswer, load_bundle
@@ -59,7 +60,8 @@ class Plan:
     seed: int
     way: str
     arrivals: int
-    scale: float
+    scale: float | None = None
+    """How many times as fast time runs; None where it jumps, as it can only without sockets."""
     seconds: float = PERIOD
 
     def encoded(self) -> str:
@@ -86,7 +88,7 @@ class Tally:
     faults: list[str] = field(default_factory=list)
     """What of budgets and records did not hold."""
     failures: dict[str, int] = field(default_factory=dict)
-    """What delegations failed with."""
+    """What delegations failed with, and how many of their candidates were up when they arrived."""
     examples: list[str] = field(default_factory=list)
     """The last of their messages."""
 
@@ -271,9 +273,11 @@ def counted(ended: list[Ended], weather: Weather) -> Tally:
     """The shares."""
     tally = Tally()
     whole, answered, admitted = len(ended), Counter[str](), Counter[str]()
+    up: dict[int, int] = {}
     for one in ended:
-        tier = one.arrival.tier
-        tally.up += weather.up(tuple(pair.split("/")[0] for pair in TIERS[tier]), one.arrival.at) / whole
+        tier, number = one.arrival.tier, one.arrival.number
+        up[number] = sum(weather.spell(pair.split("/")[0], one.arrival.at) is None for pair in TIERS[tier])
+        tally.up += (up[number] > 0) / whole
         tally.handled += (one.what in ("answered", "refused")) / whole
         tally.refused += one.what == "refused"
         tally.garbage += one.what == "garbage"
@@ -281,7 +285,7 @@ def counted(ended: list[Ended], weather: Weather) -> Tally:
         answered[tier] += one.what == "answered"
         tally.degraded += one.result is not None and f"{one.result.provider}/{one.result.model}" != one.first
     tally.completed = {tier: answered[tier] / max(admitted[tier], 1) for tier in TIERS}
-    tally.failures = dict(Counter(one.what for one in ended if one.what not in ("answered", "refused")))
+    tally.failures = dict(Counter(f"{one.what} ({up[one.arrival.number]} up)" for one in ended if one.said))
     tally.examples = [f"at {one.arrival.at:.1f} s, {one.arrival.tier}: {one.said}" for one in ended if one.said][-5:]
     times = quantiles([one.took for one in ended if one.what == "answered"] or [0.0, 0.0], n=100)
     tally.p50, tally.p99 = times[49], times[98]
@@ -290,16 +294,16 @@ def counted(ended: list[Ended], weather: Weather) -> Tally:
 
 
 async def run(plan: Plan, folder: Path) -> Tally:
-    """One run in a `FastLoop` of the plan's scale."""
+    """One run in the plan's loop."""
     weather = Weather(plan.seed, plan.seconds)
-    real = time.monotonic()
-    start = real + START_SECONDS
+    loop, real = asyncio.get_running_loop(), time.monotonic()
+    start = loop.time() + START_SECONDS * (plan.scale or 1.0)
     async with AsyncExitStack() as stack:
         if plan.way in ("ours", "alone"):
-            mounted = {vendor: Exposed(vendor, weather, start * plan.scale) for vendor in VENDORS}
+            mounted = {vendor: Exposed(vendor, weather, start) for vendor in VENDORS}
             providers: dict[str, Any] = {}
         else:
-            conduct = {"seed": plan.seed, "seconds": plan.seconds, "scale": plan.scale, "start": start}
+            conduct = {"seed": plan.seed, "seconds": plan.seconds, "scale": plan.scale, "start": real + START_SECONDS}
             base = stack.enter_context(vendors("benchmarks.weather:scaled", conduct))
             providers = {
                 vendor: {
@@ -312,30 +316,38 @@ async def run(plan: Plan, folder: Path) -> Tally:
             }
             mounted = None
         if plan.way == "litellm":
-            ask, router = asking_litellm(base, plan.scale)
-            ended = await arriving(plan, ask, start * plan.scale)
+            ask, router = asking_litellm(base, plan.scale or 1.0)
+            ended = await arriving(plan, ask, start)
             router.discard()
             tally = counted(ended, weather)
         else:
             path = folder / "chaos.yaml"
             path.write_text(yaml.safe_dump(written(plan, providers), sort_keys=False), "utf-8")
             bundle = load_bundle(path, settings=())
-            clock = fast_clock(plan.scale, NOON, start)
             variables = {"CHAOS_KEY": "none"}
+            clock = partial(_clock, loop, start)
             host = Host(bundle, providers=mounted, ledger=folder / "ledger.db", environment=variables, clock=clock)
             await stack.enter_async_context(host)
+            if isinstance(loop, JumpLoop):
+                loop.busy.append(lambda: host.ledger.busy)
             for tier in TIERS:
                 await host.route(f"a-{tier}")  # lists are asked for in fair weather: they are not what is measured
-            ended = await arriving(plan, asking(host), start * plan.scale)
+            ended = await arriving(plan, asking(host), start)
             tally = counted(ended, weather)
             tally.faults = checked(host, ended)
     tally.seconds = time.monotonic() - real
     return tally
 
 
-def in_fast_time(plan: Plan, folder: Path) -> Tally:
+def _clock(loop: asyncio.AbstractEventLoop, start: float) -> float:
+    """Epoch seconds: `NOON` at `start` of the loop's time."""
+    return NOON + loop.time() - start
+
+
+def in_its_own_time(plan: Plan, folder: Path) -> Tally:
     """`run` in a loop of its own."""
-    with asyncio.Runner(loop_factory=lambda: FastLoop(plan.scale)) as runner:
+    scale = plan.scale
+    with asyncio.Runner(loop_factory=JumpLoop if scale is None else lambda: FastLoop(scale)) as runner:
         return runner.run(run(plan, folder))
 
 
@@ -346,7 +358,7 @@ def main() -> int:
         sys.stdout.write("null\n")
         return 0
     with tempfile.TemporaryDirectory() as name:
-        sys.stdout.write(json.dumps(asdict(in_fast_time(plan, Path(name)))) + "\n")
+        sys.stdout.write(json.dumps(asdict(in_its_own_time(plan, Path(name)))) + "\n")
     return 0
 
 

@@ -72,10 +72,6 @@ class Weather:
         """What stands over a vendor at a moment."""
         return next((spell for spell in self.spells if spell.vendor == vendor and spell.covers(at)), None)
 
-    def up(self, vendors: tuple[str, ...], at: float) -> bool:
-        """Whether any of them takes requests."""
-        return any(self.spell(vendor, at) is None for vendor in vendors)
-
     def act(self, vendor: str, at: float, number: int) -> Act:
         """What a vendor does with its request of that number."""
         chance = random.Random(f"{self.seed} {vendor} {number}")

@@ -34,9 +34,12 @@ from bundle_loader.ledger.slots import Slots
 from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
-from bundle_loader.providers.catalogues import STALE, Catalogues
+from bundle_loader.providers.catalogues import CLOSING, STALE, Catalogues
 from bundle_loader.providers.endpoint import Endpoint, endpoint, short_hash
 from bundle_loader.providers.env_files import with_env_files
+from bundle_loader.providers.faults import words_of
+from bundle_loader.providers.guarded import TooLong, guarded
+from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
 from bundle_loader.providers.saved import SavedCatalogues
@@ -100,7 +103,7 @@ class Host:
         _fit(simulate, providers, faults)
         variables = environment if simulate or providers is not None else with_env_files(environment)
         self._mounted: Mapping[str, Provider | Missing] = (
-            simulated_providers(faults)
+            simulated_providers(faults, settings=self.bundle.providers)
             if simulate
             else dict(providers)
             if providers is not None
@@ -116,7 +119,8 @@ class Host:
             self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
             own = None if providers is None else {id: _saved_as(one) for id, one in providers.items()}
             self._endpoints = live_endpoints(variables, self.bundle.providers) if own is None else own
-        self.models_lock = _lock(models_lock, environment, simulated=played, found=providers is None)
+        held = _lock(models_lock, environment, simulated=played, found=providers is None)
+        self.models_lock = held.canonical(lambda name: provider_id(name, self._mounted))
         """Which models patterns are held to."""
         self._stale = stale
         self._listener = listener
@@ -168,10 +172,7 @@ class Host:
         if delegator is None:
             return
         await delegator.catalogues.aclose()
-        closing = [provider.aclose() for provider in self._mounted.values() if not isinstance(provider, Missing)]
-        for outcome in await asyncio.gather(*closing, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                logger.warning("a provider could not be closed: %s", outcome)
+        await asyncio.gather(*(_close(one) for one in self._mounted.values() if not isinstance(one, Missing)))
         await asyncio.to_thread(self.ledger.close)
 
     @property
@@ -328,6 +329,16 @@ class Host:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
+
+
+async def _close(provider: Provider) -> None:
+    """Whatever a host's own provider does, the others are closed as well, and the host in time."""
+    try:
+        await guarded(lambda: provider.aclose(), CLOSING)
+    except TooLong:
+        logger.warning("a provider could not be closed within %g s", CLOSING)
+    except Exception as error:  # noqa: BLE001 - it may raise anything
+        logger.warning("a provider could not be closed: %s", words_of(error))
 
 
 def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mapping[str, str] | None) -> None:

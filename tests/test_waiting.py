@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
 import pytest
+import yaml
 
-from bundle_loader import AllDown, AllFailed, Host
+from benchmarks.fast_time import JumpLoop
+from bundle_loader import AllDown, AllFailed, BudgetRefused, Host, load_bundle
 from bundle_loader.delegation.result import DoneEvent
 from bundle_loader.events import FallbackEvent, StatusEvent
+from bundle_loader.ledger.breakers import FIRST, LEAST
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.operations import Open
+from bundle_loader.messages import StreamPart, Turn, Usage, assistant
+from bundle_loader.providers import faults
+from bundle_loader.providers.base import ChatRequest
+from bundle_loader.routing.catalogue import ModelInfo
 from tests.support.hosting import MODELS, worker
 from tests.support.vendors import DEFAULT_TEXT, Fault, World
 
@@ -124,3 +132,93 @@ async def test_when_all_are_down_the_earliest_is_waited_for_inside_the_deadline(
     ledger = Ledger(tmp_path / "l.db")
     assert [row["provider"] for row in ledger.query("breakers")] == ["anthropic", "google"]
     ledger.close()
+
+
+# --- who turns out to be down, in a loop whose time jumps
+
+
+class Failing:
+    """A provider in memory whose first requests fail; the moments of all of them are kept, in the loop's time."""
+
+    id = "p"
+    local = False
+
+    def __init__(self, failures: int) -> None:
+        self.asked: list[float] = []
+        self._failures = failures
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        return [ModelInfo("m")]
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[StreamPart]:
+        self.asked.append(asyncio.get_running_loop().time())
+        if len(self.asked) <= self._failures:
+            raise faults.failure(self.id, request.model, 503, "not now")
+        yield Turn(assistant(DEFAULT_TEXT), Usage(20, 8), request.model, "stop")
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
+
+
+def jumping(work: Coroutine[None, None, None]) -> None:
+    with asyncio.Runner(loop_factory=JumpLoop) as runner:
+        runner.run(work)
+
+
+def open_host(folder: Path, provider: Failing, requests: int) -> Host:
+    budgets = {"few": {"requests": requests, "per": "day"}}
+    path = folder / "bundle.yaml"
+    agents = {"worker": {"description": "d", "provider_preferences": ["p/m"]}}
+    path.write_text(yaml.safe_dump({"bundle": {"name": "b"}, "agents": agents, "budgets": budgets}), "utf-8")
+    bundle = load_bundle(path, settings=())
+    loop = asyncio.get_running_loop()
+    host = Host(bundle, providers={"p": provider}, ledger=folder / "l.db", environment={}, clock=lambda: 1e9 + loop.time())
+    assert isinstance(loop, JumpLoop)
+    loop.busy.append(lambda: host.ledger.busy)
+    return host
+
+
+async def until_it_is_nearly_down(host: Host) -> None:
+    for _ in range(LEAST - 1):
+        with pytest.raises(AllFailed):
+            await host.delegate("worker", "Work.", timeout=60)
+
+
+def test_who_turns_out_to_be_down_while_it_is_asked_is_asked_again_when_it_may_be(tmp_path: Path) -> None:
+    async def work() -> None:
+        provider = Failing(LEAST + 1)
+        async with open_host(tmp_path, provider, 100) as host:
+            await until_it_is_nearly_down(host)
+            result = await host.delegate("worker", "Work.", timeout=60)
+        assert [attempt.outcome for attempt in result.attempts] == ["failed", "failed", "answered"]
+        began, *later = provider.asked[LEAST - 1 :]
+        assert [moment - began for moment in later] == pytest.approx([FIRST, 3 * FIRST]), "the failed probe doubles its rest"
+
+    jumping(work())
+
+
+def test_where_it_is_down_until_after_the_deadline_the_error_comes_at_once_and_says_when(tmp_path: Path) -> None:
+    async def work() -> None:
+        provider = Failing(100)
+        async with open_host(tmp_path, provider, 100) as host:
+            await until_it_is_nearly_down(host)
+            with pytest.raises(AllFailed, match="the first may be asked again in 5 s"):
+                await host.delegate("worker", "Work.", timeout=FIRST - 1)
+        assert len(provider.asked) == LEAST
+        assert provider.asked[-1] == provider.asked[0]
+
+    jumping(work())
+
+
+def test_one_that_failed_and_that_a_budget_keeps_from_being_asked_again_ends_as_refused(tmp_path: Path) -> None:
+    async def work() -> None:
+        provider = Failing(LEAST)
+        async with open_host(tmp_path, provider, LEAST) as host:
+            await until_it_is_nearly_down(host)
+            with pytest.raises(BudgetRefused, match="budget 'few'") as refused:
+                await host.delegate("worker", "Work.", timeout=60)
+            assert [row["outcome"] for row in host.ledger.delegations()] == ["refused", *["failed"] * (LEAST - 1)]
+        assert refused.value.budget == "few"
+        assert "not now" in str(refused.value), "the failure before is told of as well"
+
+    jumping(work())

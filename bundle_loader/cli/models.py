@@ -30,6 +30,7 @@ from bundle_loader.routing.described import CHAT, STAGES
 from bundle_loader.routing.id_words import KINDS
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import needed
+from bundle_loader.routing.resolve import not_mounted
 from bundle_loader.routing.standing import Standing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -50,7 +51,7 @@ def models(
     needs: NeedsOption = None,
     local: Annotated[bool | None, typer.Option("--local/--cloud", help="What runs here, or what does not.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Only what costs nothing.")] = False,
-    min_window: Annotated[int | None, typer.Option("--min-window", metavar="TOKENS", help="Windows from this size on.")] = None,
+    min_window: Annotated[int | None, typer.Option("--min-window", metavar="TOKENS", min=0, help="Windows from this size on.")] = None,
     max_price: Annotated[
         str | None, typer.Option("--max-price", metavar="DOLLARS", help="For a million tokens, of input and of output.")
     ] = None,
@@ -105,7 +106,7 @@ def _chosen(offers: Offers, providers: list[str] | None) -> list[Offer]:
     for name in providers:
         meant = offers.meant(name)
         if not meant:
-            raise RequestError(f"no provider '{name}'{did_you_mean(name, [*offers.by_id, *offers.aliases])}")
+            raise RequestError(not_mounted(name, offers.by_id, offers.aliases))
         found |= {offer.provider: offer for offer in meant}
     return list(found.values())
 

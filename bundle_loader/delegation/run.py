@@ -33,6 +33,7 @@ from bundle_loader.events import FallbackEvent, OutcomeEvent, StatusEvent, TextE
 from bundle_loader.ledger.estimate import CallScope
 from bundle_loader.ledger.meter import LedgerMeter
 from bundle_loader.ledger.records import AttemptRecord, DelegationRecord, HopRecord, Outcome
+from bundle_loader.ledger.refusals import again_in
 from bundle_loader.messages import Message
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 
@@ -135,7 +136,7 @@ class Run:
                 self.state.held_back(failure)
             for event in self.state.news():
                 yield event
-            answer = Failed(failure, bool(self.state.shown), end - loop.time()) if failure else Answered()
+            answer = self._failed(candidate, failure, end - loop.time()) if failure else Answered()
             try:
                 step = self.flow.send(answer)
             except StopIteration as stop:
@@ -160,6 +161,12 @@ class Run:
             stays = step.again and same(candidate, after)
             if not stays:
                 yield self._hop(candidate.provider, candidate.model, after, str(failure))
+
+    def _failed(self, candidate: Candidate, failure: ProviderFailure, left: float) -> Failed:
+        now = self.books.clock()
+        down = self.books.breakers.against(candidate.provider, candidate.model, now)
+        after = None if down is None or (down.refused and not down.probing) else again_in(down, now)
+        return Failed(failure, bool(self.state.shown), left, after)
 
     def _stood_in_for(self, candidate: Candidate) -> list[FallbackEvent]:
         """Models that would have been tried in its place but for their health or a budget, each told of once."""

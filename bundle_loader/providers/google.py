@@ -19,6 +19,7 @@ from bundle_loader.providers.echoes import without_secret
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.google_faults import sort
 from bundle_loader.providers.link import Link, Way, link
+from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.sdk_client import SdkClients
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.providers.watched import Watched
@@ -157,15 +158,11 @@ class GoogleProvider:
         client = await self._clients.get()
         pager = await client.models.list(config={"page_size": _PAGE_SIZE})
         found = list(pager.page)
-        tokens: set[str] = set()
-        while token := pager.config.get("page_token"):
-            if token in tokens:
-                raise faults.broken(self._id, None, "the list of models leads back to an earlier page")
-            tokens.add(token)
-            page = await pager.next_page()
-            if not page:
-                # a body of another shape is no error to the SDK
-                raise faults.broken(self._id, None, "a later page of the list of models holds none")
+        pages = Pages(self._id)
+        page = found
+        while pages.following(len(page), pager.config.get("page_token")) is not None:
+            # a body of another shape is no error to the SDK, and gives none
+            page = await pager.next_page() or []
             found += page
         return found
 

@@ -16,7 +16,7 @@ from bundle_loader.providers.clouds import NotSupported, Place, cloud
 from bundle_loader.providers.compatible import CompatibleProvider
 from bundle_loader.providers.copilot import CopilotProvider
 from bundle_loader.providers.copilot_cli import cli_missing, sdk_missing
-from bundle_loader.providers.credentials import address_of, found_key, key_of, missing_key
+from bundle_loader.providers.credentials import address_of, found_key, key_of, missing_key, unsendable
 from bundle_loader.providers.declared_models import DeclaredModels
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.entry_points import Cannot, Packages, installed
@@ -167,6 +167,8 @@ def _mount(
     key, url = key_of(row, environment, settings), address_of(row, environment, settings)
     if key is None and row.key_required:
         raise Cannot(missing_key(row, settings, environment))
+    if (wrong := unsendable(row, environment, settings)) is not None:
+        raise Cannot(wrong)
     way = _way(settings or ProviderSettings(), timeouts)
     if row.adapter == "copilot":
         if "proxy" in way or "ca_file" in way:

@@ -11,6 +11,7 @@ from bundle_loader.providers import faults, openai_wire, sdk_client, sdk_faults,
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Way, link
+from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.moments import moment
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
@@ -153,6 +154,7 @@ class OpenAIProvider:
         entries = getattr(page, "data", None)
         if not isinstance(entries, list):
             raise faults.broken(self.id, None, "the list of models has the wrong shape")
+        Pages(self.id).following(len(entries), None, getattr(page, "has_more", None))
         return [self._info(entry) for entry in entries]
 
     def _info(self, entry: Any) -> ModelInfo:
