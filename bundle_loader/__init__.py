@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bundle_loader.declared.agent import Agent as Agent
     from bundle_loader.declared.bundle import Bundle as Bundle
     from bundle_loader.declared.preference import Preference as Preference
+    from bundle_loader.declared.tables import Timeouts as Timeouts
     from bundle_loader.delegation.context import DelegationContext as DelegationContext
     from bundle_loader.delegation.hosted_tool import HostedTool as HostedTool
     from bundle_loader.delegation.result import Child as Child
@@ -71,6 +72,7 @@ _HOMES = {
     "declared.agent": ("Agent",),
     "declared.bundle": ("Bundle",),
     "declared.preference": ("Preference",),
+    "declared.tables": ("Timeouts",),
     "delegation.context": ("DelegationContext",),
     "delegation.hosted_tool": ("HostedTool",),
     "delegation.result": ("Child", "ChildEvent", "DelegationResult", "DoneEvent"),

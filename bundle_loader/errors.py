@@ -133,6 +133,14 @@ class FailureKind(StrEnum):
     DOWN = "down"
 
 
+def one_line(text: str, blank: str = " ") -> str:
+    """What somebody else wrote, without characters that would move a cursor; a line break becomes a `blank`."""
+    if text.isprintable():
+        return text
+    shown = (letter if letter.isprintable() else blank if letter.isspace() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return "".join(shown)
+
+
 class ProviderFailure(BundleLoaderError):
     """A provider could not serve one request. Carries primitives only: no key, header or SDK object."""
 
@@ -148,6 +156,7 @@ class ProviderFailure(BundleLoaderError):
         request_id: str | None = None,
         scope: str = "model",
     ) -> None:
+        message = one_line(message)
         super().__init__(message)
         self.kind = kind
         self.provider = provider

@@ -61,7 +61,7 @@ class StatusEvent:
 
 @dataclass(frozen=True, slots=True)
 class FallbackEvent:
-    """A candidate failed and the next one takes over. Exactly one for every hop."""
+    """A model gives way to another: it failed, or was passed over before it was tried. Exactly one for every hop."""
 
     from_provider: str
     from_model: str

@@ -25,6 +25,7 @@ from bundle_loader.delegation.hosted_tool import Conversation, HostedTool
 from bundle_loader.delegation.mcp_servers import McpServers
 from bundle_loader.delegation.result import ChildEvent, DelegationResult, StreamEvent
 from bundle_loader.delegation.run import Run
+from bundle_loader.delegation.sale import sale_of
 from bundle_loader.delegation.session_place import sessions_of
 from bundle_loader.delegation.spawner import ProviderSpawner, Spawner
 from bundle_loader.delegation.tools import Tool
@@ -35,14 +36,15 @@ from bundle_loader.ledger.breakers import Breakers
 from bundle_loader.ledger.budgets import Budgets
 from bundle_loader.ledger.fold import Fold
 from bundle_loader.ledger.ledger import Ledger
-from bundle_loader.ledger.prices import PriceBook, Priced, Sale, sale_way
+from bundle_loader.ledger.prices import PriceBook, Priced
 from bundle_loader.ledger.slots import Slots
 from bundle_loader.messages import Message
-from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import STALE, Catalogues
+from bundle_loader.providers.closing import closed
 from bundle_loader.providers.endpoint import Endpoint, short_hash
 from bundle_loader.providers.env_files import with_env_files
+from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
 from bundle_loader.providers.saved import SavedCatalogues, saved_as
@@ -111,40 +113,22 @@ class Host:
         most = {"max_depth": max_depth, "max_children": max_children}
         self._most = {name: whole_number(name, value, 0) or 0 for name, value in most.items()}
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
-        if faults and not simulate:
-            raise RequestError("faults are for simulated providers; give simulate=True as well")
-        if simulate and providers is not None:
-            raise RequestError("give either providers or simulate=True, not both")
-        variables = environment if simulate or providers is not None else with_env_files(environment)
-        self._mounted: Mapping[str, Provider | Missing] = (
-            simulated_providers(faults)
-            if simulate
-            else dict(providers)
-            if providers is not None
-            else live_providers(variables, self.bundle.providers, timeouts=self._timeouts)
-        )
-        self.keys = live_keys(variables, self.bundle.providers) if not simulate and providers is None else {}
+        _fit(simulate, providers, faults)
+        self._variables = environment if simulate or providers is not None else with_env_files(environment)
+        """The environment, and behind it what .env files say."""
+        self._own = providers
+        self._mounted = self._mount(simulate, faults)
+        self.keys = live_keys(self._variables, self.bundle.providers) if not simulate and providers is None else {}
         """Which provider's key is in which variable, and where that was read; never the key."""
         played = simulate or (bool(providers) and all(getattr(one, "simulated", False) for one in (providers or {}).values()))
         self._ledger_path = Path(ledger) if ledger is not None else ledger_file(environment, simulated=played)
         self.sessions = sessions_of(sessions, self.bundle, environment, simulated=played, clock=clock)
         """Where transcripts are kept; None where none are."""
-        self._saved: SavedCatalogues | None = None
-        self._endpoints: Mapping[str, Endpoint] = {}
-        if not simulate and (catalogues is not None or providers is None):
-            self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
-            self._endpoints = (
-                live_endpoints(variables, self.bundle.providers)
-                if providers is None
-                else {id: saved_as(one) for id, one in providers.items()}
-            )
-        self.models_lock = models_lock_of(models_lock, environment, simulated=played, found=providers is None)
-        """Which models patterns are held to."""
+        self._find_lists(catalogues, models_lock, environment, simulate=simulate, played=played)
         self._stale = stale
         self._listener = listener
         self.clock = clock
         self._spawner = Fitting(spawner) if spawner is not None else ProviderSpawner(self._provider)
-        self._variables = variables
         self._approve = approve
         self.prices = PriceBook(self.bundle.prices)
         """What models cost, and who says so."""
@@ -160,6 +144,34 @@ class Host:
         self._fold: Fold | None = None
         self._delegator: Delegator | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _mount(self, simulate: bool, faults: Mapping[str, str] | None) -> Mapping[str, Provider | Missing]:
+        if simulate:
+            return simulated_providers(faults, settings=self.bundle.providers)
+        if self._own is not None:
+            return dict(self._own)
+        return live_providers(self._variables, self.bundle.providers, timeouts=self._timeouts)
+
+    def _find_lists(
+        self,
+        catalogues: str | Path | None,
+        models_lock: str | Path | bool,
+        environment: Mapping[str, str],
+        *,
+        simulate: bool,
+        played: bool,
+    ) -> None:
+        """Where lists of models are saved, whose they are, and what patterns are held to."""
+        providers = self._own
+        self._saved: SavedCatalogues | None = None
+        self._endpoints: Mapping[str, Endpoint] = {}
+        if not simulate and (catalogues is not None or providers is None):
+            self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
+            own = None if providers is None else {id: saved_as(one) for id, one in providers.items()}
+            self._endpoints = live_endpoints(self._variables, self.bundle.providers) if own is None else own
+        held = models_lock_of(models_lock, environment, simulated=played, found=providers is None)
+        self.models_lock = held.canonical(lambda name: provider_id(name, self._mounted))
+        """Which models patterns are held to."""
 
     # --- life
 
@@ -196,10 +208,7 @@ class Host:
             return
         await delegator.catalogues.aclose()
         await delegator.equipment.servers.aclose()
-        closing = [provider.aclose() for provider in self._mounted.values() if not isinstance(provider, Missing)]
-        for outcome in await asyncio.gather(*closing, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                logger.warning("a provider could not be closed: %s", outcome)
+        await asyncio.gather(*(closed(one) for one in self._mounted.values() if not isinstance(one, Missing)))
         if self.sessions is not None:
             await asyncio.to_thread(self.sessions.close)
         await asyncio.to_thread(self.ledger.close)
@@ -361,21 +370,7 @@ class Host:
 
     def price(self, candidate: Candidate, answered: str | None) -> Priced:
         """The price of what answered, else of what was asked, and who says so."""
-        id, info = candidate.provider, candidate.info
-        settings = self.bundle.providers.get(id)
-        row = table.row(settings.kind) if settings and settings.kind else table.row(id)
-        listed = info.prices if info is not None and not candidate.local else {}
-        sale = Sale(
-            provider=id,
-            model=candidate.model,
-            answered=answered,
-            names=(row.id, *row.aliases) if row is not None and table.canonical(id) == row.id else (),
-            public=row.prices if row is not None else None,
-            local=candidate.local,
-            listed=tuple(listed.items()),
-            way=sale_way(candidate.config),
-        )
-        return self.prices.priced(sale, self.clock())
+        return self.prices.priced(sale_of(candidate, answered, self.bundle.providers), self.clock())
 
     async def standing(self, *, whole: bool = False) -> Standing:
         """What the ledger knows now, a second old at most: budgets and what vendors have closed.
@@ -386,8 +381,8 @@ class Host:
         if self._fold is None:
             raise RequestError("the host is not open; use 'async with Host(...) as host'")
         standing = await self._fold.standing(self.clock(), whole=whole)
-        for closed in standing.closed.values():
-            self.budgets.close(closed.key, closed.until)
+        for mark in standing.closed.values():
+            self.budgets.close(mark.key, mark.until)
         now = self.clock()
         self.breakers.merge(self._fold.breakers, now)
         down = self.breakers.down(now)
@@ -397,3 +392,10 @@ class Host:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
+
+
+def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mapping[str, str] | None) -> None:
+    if faults and not simulate:
+        raise RequestError("faults are for simulated providers; give simulate=True as well")
+    if simulate and providers is not None:
+        raise RequestError("give either providers or simulate=True, not both")

@@ -35,8 +35,8 @@ def failure(
     return ProviderFailure(kind, "a", "said the vendor", status=status, retry_after=retry_after, scope=scope)
 
 
-def failed(kind: FailureKind, *, shown: bool = False, left: float = 100.0, **more: object) -> Failed:
-    return Failed(failure(kind, **more), shown, left)  # type: ignore[arg-type]
+def failed(kind: FailureKind, *, shown: bool = False, left: float = 100.0, down: float | None = None, **more: object) -> Failed:
+    return Failed(failure(kind, **more), shown, left, down)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -165,6 +165,36 @@ def test_a_wait_that_does_not_fit_or_was_not_asked_for_is_none(after: float | No
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - {K.BUSY, K.LIMITED}))
 def test_no_other_kind_waits(kind: FailureKind) -> None:
     assert len(told((A1,), failed(kind, retry_after=1.0)).tries) == 1
+
+
+def test_what_will_be_asked_again_in_time_counts_among_those_that_are_left() -> None:
+    flow = attempts((A1, B1), waiting=((C1, 5.0), (A2, 70.0)), left=60.0)
+    first = next(flow)
+    assert (first.candidate, len(first.remaining), first.held) == (A1, 1, 1), "the other recovers after the deadline"
+    second = flow.send(failed(K.LIMITED, left=50.0, retry_after=10.0))
+    assert (second.candidate, len(second.remaining), second.held) == (B1, 0, 2), "the last but for two that are waited for"
+    third = flow.send(failed(K.BUSY, left=20.0))
+    assert (third.candidate, third.held) == (C1, 1)
+
+
+@pytest.mark.parametrize("kind", [K.BUSY, K.BROKEN])
+def test_who_turns_out_to_be_down_is_waited_for_once_nothing_else_is_left(kind: FailureKind) -> None:
+    story = told((A1, B1), failed(kind, down=10.0), failed(K.BROKEN, left=96.0), failed(kind, left=89.0, down=20.0), Answered())
+    asked = [(str(step.candidate), step.wait, step.again) for step in story.tries]
+    assert asked == [("a/one", 0.0, False), ("b/one", 0.0, False), ("a/one", 6.0, True), ("a/one", 20.0, True)]
+    assert story.end is End.ANSWERED
+
+
+def test_who_is_down_until_after_the_deadline_is_not_waited_for_and_it_is_said_when() -> None:
+    story = told((A1, B1), failed(K.BUSY, left=30.0, down=40.0), failed(K.BUSY, left=20.0, down=70.0))
+    assert (story.tried, story.end) == (["a/one", "b/one"], End.ALL_FAILED)
+    assert story.verdict is not None
+    assert story.verdict.after == 30.0
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {K.BUSY, K.BROKEN}))
+def test_no_other_failure_is_mended_by_a_models_health(kind: FailureKind) -> None:
+    assert len(told((A1,), failed(kind, down=1.0)).tries) == 1
 
 
 def test_waiting_has_an_end() -> None:

@@ -123,7 +123,7 @@ async def test_without_any_key_the_error_says_what_to_set(foundation: Bundle, le
     assert "ANTHROPIC_API_KEY" in str(caught.value)
     assert "OPENAI_API_KEY" in str(caught.value)
     assert "GEMINI_API_KEY" in str(caught.value)
-    assert "no adapter yet" in caught.value.rejections[3].reason
+    assert "no key: set COPILOT_GITHUB_TOKEN" in caught.value.rejections[3].reason
     assert "--simulate" in str(caught.value)
 
 

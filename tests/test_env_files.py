@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundle_loader import Host, load_bundle
+from bundle_loader.declared.tables import ProviderSettings
 from bundle_loader.providers.credentials import Layer, Variables, key_of
 from bundle_loader.providers.env_files import with_env_files
 from bundle_loader.providers.live import Missing, live_keys, live_providers
@@ -55,9 +56,12 @@ def trust(home: Path, folder: Path) -> None:
         (None, "j", "h", "j", "OPENAI_API_KEY in ./.env"),
         (None, None, "h", "h", "OPENAI_API_KEY in ~/.env"),
         (None, None, None, None, None),
-        # empty says: no key, whatever the files say
+        # empty in the process says: no key, whatever the files say; a blank line of a file says nothing
         ("", "j", "h", None, None),
-        (None, "", "h", None, None),
+        (" ", "j", "h", None, None),
+        (None, "", "h", "h", "OPENAI_API_KEY in ~/.env"),
+        (None, "' '", "h", "h", "OPENAI_API_KEY in ~/.env"),
+        (None, None, "' '", None, None),
         ("p", None, None, "p", "OPENAI_API_KEY in the environment"),
     ],
 )
@@ -303,3 +307,35 @@ def test_what_needs_no_key_reads_no_file(tmp_path: Path, arguments: list[str] | 
         [sys.executable, "-c", code], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.stderr.splitlines()[-1] == "OPENED []", ran.stderr
+
+
+# --- keys that are none
+
+
+def test_a_stranger_names_no_file_for_a_key(home: Path, project: Path) -> None:
+    lines = ["GOOGLE_APPLICATION_CREDENTIALS=./evil.json", "CLOUDSDK_AUTH_ACCESS_TOKEN=./evil.JSON", "OPENAI_API_KEY=k/ey"]
+    (project / ".env").write_text("\n".join(lines), encoding="utf-8")
+    found = read(home, project)
+    assert dict(found.layers[1].values) == {"OPENAI_API_KEY": "k/ey"}
+    assert found.notes == tuple(
+        f"./.env: {name} is not taken: it names a file, and the settings do not trust this project"
+        for name in ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_AUTH_ACCESS_TOKEN")
+    )
+    settings = {"v": ProviderSettings(kind="vertex", project="p", region="eu")}
+    missing = live_providers(found, settings)["v"]
+    assert isinstance(missing, Missing)
+    assert "GOOGLE_APPLICATION_CREDENTIALS is not taken" in missing.reason
+    trust(home, project)
+    assert not isinstance(live_providers(read(home, project), settings)["v"], Missing)
+    own = read(home, project, GOOGLE_APPLICATION_CREDENTIALS="/a file/é.json")
+    assert not isinstance(live_providers(own, settings)["v"], Missing), "a name of a file is no header"
+
+
+@pytest.mark.parametrize("key", ["sk-a\nx: y", "sk-a b", "sk-\x7f", "sk-é", "sk-ключ", "sk-\u200bx", "sk-\ud800"])
+@pytest.mark.parametrize("id", ["anthropic", "openai", "google", "openrouter", "ollama"])
+def test_a_key_that_no_header_may_have_is_a_reason(home: Path, project: Path, key: str, id: str) -> None:
+    name = rows()[id].key_variables[0]
+    missing = live_providers(read(home, project, **{name: key}))[id]
+    assert isinstance(missing, Missing)
+    assert missing.reason == f"the key in {name} has a character that no header may have; it was read from the environment"
+    assert not isinstance(live_providers(read(home, project, **{name: " sk-a\n"}))[id], Missing), "what is around it is left out"

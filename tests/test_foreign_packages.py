@@ -194,6 +194,11 @@ def test_a_factory_sees_its_own_variables_and_no_others() -> None:
         ("FarButLocal", "it calls itself local, but https://api.acme.example/v1 is no private address"),
         ("BadMember", "RuntimeError: no address for ***"),
         ("gone", "AttributeError: "),
+        ("BadVariables", "RuntimeError: no variables"),
+        ("BadSequence", "RuntimeError: not to be gone through"),
+        ("wordless", "Wordless"),
+        ("cancelling", "it raised CancelledError"),
+        ("odd", "it raised Odd"),
     ],
 )
 def test_a_broken_package_is_a_reason_and_never_a_crash(value: str, words: str) -> None:

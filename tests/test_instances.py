@@ -20,7 +20,10 @@ from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Turn, user
 from bundle_loader.providers.base import ChatRequest, Provider
 from bundle_loader.providers.live import Missing, live_endpoints, live_kinds, live_providers
+from bundle_loader.providers.snapshot import snapshot_models
 from bundle_loader.routing.candidate import Route
+from bundle_loader.routing.model_names import newest_models
+from tests.support.command import command
 from tests.support.declared import refused
 from tests.support.vendor import Vendor
 from tests.support.vendors import Fault, Reply, World
@@ -364,3 +367,65 @@ def test_settings_of_instances_are_checked_at_their_place(tmp_path: Path, line: 
     (found,) = refused(tmp_path, "a.yaml", {"a.yaml": text})
     assert found.startswith("a.yaml:4:")
     assert fault in found
+
+
+# --- without asking anybody
+
+PLAYED: dict[str, dict[str, Any]] = {
+    "work": {"kind": "anthropic"},
+    "few": {"kind": "openai", "models": ["gpt-deployed-1", "gpt-deployed-2"]},
+    "here": {"kind": "azure-openai", "base_url": "https://x.example", "models": ["gpt-deployed-3"]},
+    "llama": {"kind": "ollama", "base_url": "http://127.0.0.1:1"},
+    "away": {"kind": "ollama", "base_url": "https://ollama.example"},
+}
+
+
+async def test_instances_are_simulated_under_their_ids(tmp_path: Path) -> None:
+    preferences = ["work/claude-haiku-*", "few/gpt-*", "azure-openai/gpt-*", "openai/gpt-deployed-*"]
+    bundle = bundle_of(tmp_path, preferences, PLAYED)
+    newest = newest_models("claude-haiku-*", snapshot_models("anthropic"))[0].id
+    async with Host(bundle, simulate=True, faults={"work": "503"}, ledger=tmp_path / "l.db") as host:
+        route = await host.route("worker")
+        offers = await host.offers()
+        answered = await host.delegate("worker", "Work.")
+    found, rejected = said(route)
+    assert found == [f"work/{newest}", "few/gpt-deployed-2", "here/gpt-deployed-3"]
+    assert [line.split(":")[0] for line in rejected] == ["openai"], "the plain one lists what is shipped for it"
+    assert (answered.provider, answered.model) == ("few", "gpt-deployed-2"), "a fault is for an instance, too"
+    assert {id: offers.by_id[id].local for id in ("work", "llama", "away")} == {"work": False, "llama": True, "away": False}
+
+
+def checked(folder: Path, *preferences: str, **environment: str) -> list[str]:
+    bundle_of(folder, list(preferences), PLAYED)
+    (folder / "home").mkdir(exist_ok=True)
+    ran = command("check", "team.yaml", home=folder / "home", cwd=folder, environment=environment)
+    return ran.out.splitlines()
+
+
+def test_check_knows_what_instances_declare(tmp_path: Path) -> None:
+    lines = checked(
+        tmp_path, "few/gpt-deployed-*", "few/gpt-5*", "work/claude-haiku-*", "work/claude-nosuch-*", "azure-openai/gpt-*"
+    )
+    told = [line for line in lines if "matches none" in line]
+    assert ["few: 'gpt-5*' matches none of 2 models" in line for line in told] == [True, False]
+    assert "work: 'claude-nosuch-*' matches none" in told[1]
+    assert "few: declared by its settings" in lines
+    assert "here: declared by its settings" in lines, "the kind cannot be asked itself: it means its instance"
+
+
+def test_check_holds_a_kind_against_its_instances_where_it_has_no_key_itself(tmp_path: Path) -> None:
+    without = checked(tmp_path, "openai/gpt-deployed-*")
+    assert not [line for line in without if "matches none" in line]
+    own = checked(tmp_path, "openai/gpt-deployed-*", OPENAI_API_KEY="k")
+    assert [line for line in own if "openai: 'gpt-deployed-*' matches none" in line], "as in a live host"
+
+
+def test_tests_of_routes_take_instances_as_the_shipped_list_of_their_kind(tmp_path: Path) -> None:
+    tests = [
+        {"name": "work", "agent": "worker", "expect": {"provider": "work", "model": "claude-haiku-*"}},
+        {"name": "few", "agent": "worker", "provider": "few", "expect": {"model": "gpt-deployed-2"}},
+    ]
+    bundle_of(tmp_path, ["work/claude-haiku-*", "few/gpt-*"], PLAYED, tests=tests)
+    (tmp_path / "home").mkdir()
+    ran = command("check", "team.yaml", "--routes", home=tmp_path / "home", cwd=tmp_path)
+    assert "2 of 2 route tests hold" in ran.out, ran.out + ran.err

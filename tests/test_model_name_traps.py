@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bundle_loader.providers.snapshot import snapshot_models
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.model_names import newest_models, same_model, snapshots_of
 
@@ -160,3 +161,32 @@ def test_an_id_without_a_stamp_stands_where_its_version_does() -> None:
     listed: Listed = {f"m-{month}": f"2025-{month:02}-01" for month in range(1, 13)}
     found = order("*", {**listed, "m-1.5": None})
     assert found[-3:] == ["m-2", "m-1.5", "m-1"]
+
+
+def shipped(provider: str, *more: str) -> list[ModelInfo]:
+    return [*snapshot_models(provider), *(ModelInfo(id, created=datetime(2026, 9, 1, tzinfo=UTC)) for id in more)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "more", "least"),
+    [("gpt-*", "gpt-6-pro", "gpt-6-pro"), ("o[0-9]*", "o5-pro", "o5-pro"), ("gpt-*", "gpt-6-pro-2026-09-01", "gpt-6-pro")],
+)
+def test_an_edition_that_comes_before_its_model_is_still_one(pattern: str, more: str, least: str) -> None:
+    before = newest_models(pattern, shipped("openai"))[0].id
+    assert newest_models(pattern, shipped("openai", more))[0].id == before
+    assert newest_models(f"{least}*", shipped("openai", more))[0].id == more, "a pattern that names it means it"
+
+
+def test_a_line_that_is_a_series_of_its_own_stays_one() -> None:
+    assert newest_models("gemini-*", [*["gemini-2.5-pro", "gemini-2.5-flash"], "gemini-3-pro"])[0].id == "gemini-3-pro"
+    later = ["deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "deepseek-v4-pro", "deepseek-v4-flash"]
+    assert newest_models("deepseek-*", later)[0].id.startswith("deepseek-v4"), "nothing shows that pro is an edition here"
+    assert newest_models("deepseek-*", [*later, "deepseek-v3.2-pro", "deepseek-v3.1-pro"])[0].id == "deepseek-v4-flash"
+
+
+@pytest.mark.parametrize("nine", ["claude-opus-49", "claude-opus-4-9"])
+def test_a_minor_of_two_digits_that_is_run_together_follows_the_one_before(nine: str) -> None:
+    listed = ["claude-opus-4-5", "claude-opus-4-8", nine, "claude-opus-410"]
+    assert newest_models("claude-opus-*", listed)[0].id == "claude-opus-410"
+    assert newest_models("claude-opus-*", [*listed, "claude-opus-5"])[0].id == "claude-opus-5"
+    assert newest_models("x-*", ["x-4.1", "x-4.2", "x-410"])[0].id == "x-4.2", "4.10 does not follow 4.2"

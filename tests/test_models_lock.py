@@ -19,7 +19,9 @@ from bundle_loader.routing.resolve import Resolver
 from bundle_loader.sources.models_lock import find_models_lock, read_lock_file, write_lock_file
 from tests.support.command import Ran, command
 from tests.support.hosting import worker
+from tests.support.vendor import Vendor
 from tests.support.vendors import World, served_in_thread
+from tests.support.wire_anthropic import AnthropicWire
 
 
 def catalogue(*ids: str, version: int = 1, simulated: bool = False) -> Catalogue:
@@ -34,14 +36,28 @@ def lock(**pins: str) -> ModelsLock:
 # --- what it does
 
 
-def test_what_is_locked_leads_although_a_newer_one_is_listed() -> None:
+def test_what_is_locked_is_meant_although_a_newer_one_is_listed() -> None:
     found = Resolver(lock(m="m-2")).over(catalogue("m-1", "m-2", "m-3", "m-4"), "m-*")
-    assert [model.id for model in found.models] == ["m-2", "m-4", "m-3", "m-1"]
+    assert [model.id for model in found.models] == ["m-2"], "and no other: what a gate has against it is against the pattern"
     assert found.note == "p/m-* is held to m-2 by models.lock:4; the newest would be m-4"
     assert Resolver(lock(m="m-4")).over(catalogue("m-3", "m-4"), "m-*").note is None
     assert Resolver(lock(m="M-3")).over(catalogue("m-3", "m-4"), "M-*").models[0].id == "m-3", "in any case"
     other = Resolver(lock(m="m-2")).over(catalogue("m-1", "m-2", "m-3"), "m-[13]")
     assert [model.id for model in other.models] == ["m-3", "m-1"], "another pattern is not held"
+
+
+def test_a_locked_model_that_ends_is_told() -> None:
+    listed = Catalogue("p", (ModelInfo("m-3"), ModelInfo("m-2", stage="retired")), version=1)
+    found = Resolver(lock(m="m-2")).over(listed, "m-*")
+    assert found.note == "p/m-* is held to m-2 by models.lock:4; the newest would be m-3"
+    [fault] = lint_lock(lock(m="m-2"), {"p": listed})
+    assert "is held to m-2, which is retired; 'bundle-loader lock --update' moves it" in str(fault)
+
+
+def test_an_id_with_a_bracket_can_be_locked_and_asked_for() -> None:
+    listed = catalogue("m-5", "m-5[1m]")
+    assert Resolver(lock(m="m-5[1m]")).over(listed, "m-*").models[0].id == "m-5[1m]"
+    assert Resolver().over(listed, "m-5[1m]").models == (ModelInfo("m-5[1m]"),)
 
 
 def test_an_alias_is_the_model_that_bears_it() -> None:
@@ -116,8 +132,8 @@ WRONG = {
     "models: {}\n": ["format:"],
     "format: 1\nmodles: {}\n": ["2:1: modles: unknown key; did you mean 'models'?"],
     "format: 1\nmodels:\n  p: [m-1]\n": ["3:6: models.p: a list does not fit"],
-    "format: 1\nmodels:\n  p:\n    m-*: m-[12]\n    M-*: m-2\n": [
-        "4:5: models.p.m-*: 'm-[12]' is a pattern; write the id of one model",
+    "format: 1\nmodels:\n  p:\n    m-*: m-?\n    M-*: m-2\n": [
+        "4:5: models.p.m-*: 'm-?' is a pattern; write the id of one model",
         "5:5: models.p.M-*: is the same pattern as 'm-*', which stands above",
     ],
     "format: 1\nmodels:\n  p:\n    m-*: m-1\n    m-*: m-2\n": ["5:5: m-*: written twice"],
@@ -256,3 +272,95 @@ def test_what_cannot_be_locked_is_told(tmp_path: Path) -> None:
         assert len([line for line in ran.err.splitlines() if ".bundle-loader/models.simulated.lock:2:" in line]) == 2
     (folder / "models.lock").write_text("format: 1\nmodels: {p: {x: 'y*'}}\n")
     assert run(tmp_path, "check").code == 1
+
+
+def written(folder: Path, text: str, name: str = "models.lock") -> None:
+    (folder / "project" / ".bundle-loader").mkdir(parents=True, exist_ok=True)
+    (folder / "project" / ".bundle-loader" / name).write_text(f"format: 1\nmodels:\n{text}")
+
+
+@pytest.mark.parametrize("name", ["google", "gemini", "Gemini", "GOOGLE"])
+def test_a_name_of_a_provider_holds_however_it_is_written(tmp_path: Path, name: str) -> None:
+    run(tmp_path, "check")
+    written(tmp_path, f"  {name}: {{'gemini-*-flash*': gemini-2.5-flash}}\n", "models.simulated.lock")
+    found = run(tmp_path, "resolve", "gemini/gemini-*-flash*", "--simulate", "--json").json["resolved"][0]
+    assert found["model"] == "google/gemini-2.5-flash"
+    moved = run(tmp_path, "lock", "--simulate", "--update", "--json").json["patterns"]
+    assert [(row["provider"], row["old"]) for row in moved if row["what"] == "moved"] == [("google", "gemini-2.5-flash")]
+    assert set(held(tmp_path, "models.simulated.lock")) == {"google"}
+    removed = run(tmp_path, "lock", "--simulate", "--remove", "gemini/gemini-*-flash*")
+    assert "google/gemini-*-flash*: " in removed.out
+    assert held(tmp_path, "models.simulated.lock") == {}
+
+
+def test_a_pin_that_can_never_hold_is_told(tmp_path: Path) -> None:
+    run(tmp_path, "check")
+    written(
+        tmp_path,
+        "  antropic: {'claude-*': claude-opus-4-1}\n  gemini: {'gemini-9-*': gemini-9-a}\n  google: {'gemini-9-*': gemini-9-b}\n",
+    )
+    said = [line for line in run(tmp_path, "check").out.splitlines() if "models.lock" in line]
+    [unknown] = [line for line in said if "antropic" in line]
+    assert ".bundle-loader/models.lock:3:14: " in unknown
+    assert "no provider is called 'antropic'; did you mean 'anthropic'?" in unknown
+    [twice] = [line for line in said if "keep one of them" in line]
+    assert "models.lock:4:" in twice
+    assert "'gemini' is google, whose pattern is held by .bundle-loader/models.lock:5" in twice
+    world = World()
+    world.vendor("anthropic").offer("claude-zeta-1")
+    written(tmp_path, "  Anthropic: {'claude-zeta-*': claude-zeta-0}\n")
+    with served_in_thread(world) as base:
+        asked = run(tmp_path, "check", "--refresh", environment=world.environment(base))
+    assert "held to claude-zeta-0 by .bundle-loader/models.lock:3, which is not listed any more" in asked.out
+
+
+TWO = """format: 1
+bundle: {name: two}
+agents: {a: {description: x, provider_preferences: ['anthropic/claude-zeta-*']}}
+providers:
+  work: {kind: anthropic, key_variable: WORK_KEY, base_url: '%s/work'}
+  home: {kind: anthropic, key_variable: HOME_KEY, base_url: '%s/home'}
+"""
+
+
+def test_what_is_locked_for_every_instance_of_a_kind_is_removed_from_each(tmp_path: Path) -> None:
+    world = World()
+    for name in ("work", "home"):
+        world.vendors[name] = Vendor(name, f"/{name}", AnthropicWire(), required_key=f"key-{name}")
+        world.vendors[name].offer("claude-zeta-1")
+    (tmp_path / "home").mkdir()
+    with served_in_thread(world) as base:
+        (tmp_path / "two.yaml").write_text(TWO % (base, base))
+        keys = {"WORK_KEY": "key-work", "HOME_KEY": "key-home"}
+
+        def ran(*arguments: str, **more: str) -> Ran:
+            asked = (*arguments, "--bundle", "two.yaml")
+            return command(*asked, home=tmp_path / "home", cwd=tmp_path, environment={**keys, **more})
+
+        both = ["home/claude-zeta-*: - -> claude-zeta-1", "work/claude-zeta-*: - -> claude-zeta-1"]
+        gone = [line.replace("- -> claude-zeta-1", "claude-zeta-1 -> -") for line in both]
+        assert sorted(ran("lock").out.splitlines()[:2]) == both
+        assert sorted(ran("lock", "--remove", "anthropic/claude-zeta-*").out.splitlines()[:2]) == gone
+        ran("lock")
+        keys = {}
+        assert sorted(ran("lock", "--remove", "Anthropic/CLAUDE-zeta-*").out.splitlines()[:2]) == gone, "without their keys too"
+        missed = ran("lock", "--remove", "anthropic/claude-zeta-*")
+        assert "the lock does not hold it" in missed.out
+
+
+def test_an_update_moves_what_the_bundle_no_longer_names(tmp_path: Path) -> None:
+    run(tmp_path, "check")
+    written(tmp_path, "  openai: {'gpt-4o-mini*': gpt-nothing}\n", "models.simulated.lock")
+    rows = run(tmp_path, "lock", "--simulate", "--update", "--json").json["patterns"]
+    assert {"openai/gpt-4o-mini*": "moved"}.items() <= {
+        f"{row['provider']}/{row['pattern']}": row["what"] for row in rows
+    }.items()
+
+
+def test_a_folder_in_place_of_the_lock_is_told(tmp_path: Path) -> None:
+    run(tmp_path, "check")
+    (tmp_path / "project" / ".bundle-loader" / "models.lock").mkdir(parents=True)
+    checked = run(tmp_path, "check")
+    assert (checked.code, ".bundle-loader/models.lock: is a folder" in checked.out) == (1, True)
+    locked = run(tmp_path, "lock", "openai/gpt-*", "--remove")
+    assert (locked.code, ".bundle-loader/models.lock: is a folder" in locked.err) == (1, True)

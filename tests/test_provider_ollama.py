@@ -12,10 +12,12 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bundle_loader import Host
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.messages import (
     Delta,
@@ -31,9 +33,15 @@ from bundle_loader.messages import (
     assistant,
     user,
 )
+from bundle_loader.providers import table
 from bundle_loader.providers.base import ChatRequest, Provider
+from bundle_loader.providers.declared_models import DeclaredModels
 from bundle_loader.providers.ollama import OllamaProvider
 from bundle_loader.providers.ollama_faults import sort
+from bundle_loader.providers.ollama_models import AT_ONCE, SECONDS, Shown
+from bundle_loader.routing.catalogue import ModelInfo
+from tests.support.hosting import worker
+from tests.support.pages import serving_pages
 from tests.support.vendors import Fault, Reply, World
 
 KEY = "ollama-very-secret-key"
@@ -436,19 +444,35 @@ async def test_an_echoed_key_is_taken_out(ollama: tuple[World, OllamaProvider]) 
     assert failed.message == "bad header authorization: Bearer [key]"
 
 
-async def test_what_is_pulled_is_listed_in_one_request(ollama: tuple[World, OllamaProvider]) -> None:
+async def test_what_is_pulled_is_listed_and_shown(ollama: tuple[World, OllamaProvider]) -> None:
     world, provider = ollama
     world.vendor("ollama").offer(MODEL, "gpt-oss:120b-cloud")
     models = await provider.list_models()
     assert [model.id for model in models] == [MODEL, "gpt-oss:120b-cloud"]
     here, away = models
-    assert (here.created, here.window, here.capabilities) == (None, None, None)
+    assert (here.created, here.window, here.kind) == (None, 40_960, "chat")
+    assert here.capabilities == {"tools", "structured", "streaming"}
     assert here.digest == world.vendor("ollama").models[0]["digest"]
     assert isinstance(here.extra["modified_at"], datetime)
     assert here.extra["parameter_size"] == "8B"
     assert here.local is None
-    assert away.local is False
-    assert [request.path for request in world.requests] == ["/api/tags"]
+    assert (away.local, away.window, away.capabilities) == (False, None, None)
+    asked = [(request.path, (request.body_json or {}).get("model")) for request in world.requests]
+    assert asked == [("/api/tags", None), ("/api/show", MODEL)], "what runs elsewhere is not asked about"
+
+
+async def test_only_new_digests_are_shown_again(ollama: tuple[World, OllamaProvider]) -> None:
+    world, provider = ollama
+    vendor = world.vendor("ollama")
+    vendor.offer("a:1b", "b:1b", "c:1b")
+    vendor.refuses_tools = ("b:1b",)
+    first = await provider.list_models()
+    vendor.offer("a:1b", "b:1b", "d:1b")
+    second = await provider.list_models()
+    shown = [request.body_json["model"] for request in world.requests if request.path == "/api/show"]
+    assert sorted(shown) == ["a:1b", "b:1b", "c:1b", "d:1b"]
+    able = {model.id: "tools" in (model.capabilities or ()) for model in (*first, *second)}
+    assert able == {"a:1b": True, "b:1b": False, "c:1b": True, "d:1b": True}
 
 
 async def test_a_server_without_models_is_not_an_error(ollama: tuple[World, OllamaProvider]) -> None:
@@ -495,7 +519,8 @@ async def test_the_environment_is_not_read(vendors: tuple[World, str], ambient: 
     provider = OllamaProvider(base_url=world.url(base, "ollama"))
     await heard(provider, asking())
     await provider.list_models()
-    assert ["authorization" in request.headers for request in world.requests] == [False, False]
+    assert {request.path for request in world.requests} == {"/api/chat", "/api/tags", "/api/show"}
+    assert not any("authorization" in request.headers for request in world.requests)
     await provider.aclose()
 
 
@@ -561,3 +586,99 @@ def test_the_transports_exceptions_are_sorted(module: str, name: str, before: Fa
     error = getattr(__import__(module), name)("words")
     assert sort(error, "ollama", MODEL).kind is before
     assert sort(error, "ollama", MODEL, status=200).kind is after
+
+
+AWAY = [
+    {"model": "q:120B-CLOUD"},
+    {"model": "q:Cloud"},
+    {"model": "team/q:120b-cloud"},
+    {"model": "copy:latest", "remote_model": "gpt-oss:120b", "remote_host": "https://ollama.com:443"},
+    {"model": "half:latest", "remote_host": "http://10.0.0.9"},
+]
+HERE = [{"model": "x-cloud:latest"}, {"model": "cloud:8b"}, {"name": "old-cloud"}, {"model": "q:8b", "remote_host": ""}]
+
+
+async def test_local_only_takes_nothing_that_ollama_passes_on(tmp_path: Path) -> None:
+    tags = json.dumps({"models": [*AWAY, *HERE]}).encode()
+    async with serving_pages({"/api/tags": lambda query: tags}) as pages:
+        providers = {"ollama": OllamaProvider(base_url=pages.base)}
+        async with Host(worker(tmp_path, "ollama/*"), providers=providers, ledger=tmp_path / "l.db") as host:
+            [offer] = (await host.offers()).by_id.values()
+            refused = [await host.route("worker", preferences=[f"ollama/{one['model']}"], local_only=True) for one in AWAY]
+            taken = [
+                await host.route("worker", preferences=[f"ollama/{one.get('model') or one['name']}"], local_only=True)
+                for one in HERE
+            ]
+        shown = [asked for asked, _ in pages.asked if asked == "/api/show"]
+    assert offer.catalogue is not None
+    assert len(offer.catalogue.models) == len(AWAY) + len(HERE)
+    assert all(route.chosen is None and "is not local" in route.rejections[0].reason for route in refused)
+    assert all(route.chosen is not None and route.chosen.local for route in taken)
+    assert len(shown) == len(HERE), "what runs elsewhere is not asked about"
+
+
+async def test_a_cloud_model_that_settings_name_is_not_local() -> None:
+    provider = DeclaredModels(OllamaProvider(), ["q:120b-cloud", "q:8b"], table.rows()["ollama"])
+    assert [model.local for model in await provider.list_models()] == [False, None]
+
+
+async def test_work_with_tools_goes_to_a_model_that_takes_them(ollama: tuple[World, OllamaProvider], tmp_path: Path) -> None:
+    world, provider = ollama
+    world.vendor("ollama").offer("gemma3:4b", "qwen3:8b")
+    bundle = worker(tmp_path, "ollama/gemma3:4b", "ollama/qwen3:8b")
+    async with Host(bundle, providers={"ollama": provider}, ledger=tmp_path / "l.db") as host:
+        found = await host.route("worker", needs=["tools"])
+    assert [one.model for one in found.candidates] == ["qwen3:8b"]
+    assert "gemma3:4b takes no tools" in found.rejections[0].reason
+
+
+_ABLE = {"capabilities": ["completion", "vision", "thinking"], "model_info": {"general.architecture": "a", "a.context_length": 9}}
+_ODD = {"capabilities": 5, "model_info": {"general.architecture": "a", "a.context_length": "x"}}
+SHOWN: list[tuple[object, tuple[str | None, int | None, frozenset[str] | None]]] = [
+    (_ABLE, ("chat", 9, frozenset({"vision", "reasoning", "structured", "streaming"}))),
+    ({"capabilities": ["embedding"], "model_info": {}}, ("embedding", None, None)),
+    (_ODD, (None, None, None)),
+    ({"capabilities": [], "model_info": 5}, (None, None, None)),
+    ([1], (None, None, None)),
+]
+
+
+@pytest.mark.parametrize(("shown", "told"), SHOWN, ids=map(str, range(len(SHOWN))))
+async def test_what_a_model_is_shown_to_be(shown: object, told: object) -> None:
+    tags, body = json.dumps({"models": [{"model": "m:1", "digest": "d"}]}).encode(), json.dumps(shown).encode()
+    async with serving_pages({"/api/tags": lambda query: tags, "/api/show": lambda query: body}) as pages:
+        provider = OllamaProvider(base_url=pages.base)
+        [model] = await provider.list_models()
+        await provider.aclose()
+    assert (model.kind, model.window, model.capabilities) == told
+
+
+class Slow:
+    """Shows models, of which one hangs and one fails until it is repaired."""
+
+    def __init__(self) -> None:
+        self.broken = True
+        self.under_way = self.most = 0
+
+    async def show(self, id: str) -> object:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(60 if self.broken and id == "m:3" else 0.01)
+        finally:
+            self.under_way -= 1
+        if self.broken and id == "m:4":
+            raise ConnectionError
+        return {"capabilities": ["completion"]}
+
+
+async def test_what_is_not_shown_in_time_is_not_known_and_is_asked_again() -> None:
+    models = [ModelInfo(f"m:{number}", digest=str(number)) for number in range(20)]
+    shown, server = Shown(), Slow()
+    began = asyncio.get_running_loop().time()
+    first = await shown.added(models, server.show)
+    assert asyncio.get_running_loop().time() - began < SECONDS + 2
+    assert [model.id for model in first if model.capabilities is None] == ["m:3", "m:4"]
+    assert (server.most, server.under_way) == (AT_ONCE, 0)
+    server.broken = False
+    assert all(model.capabilities for model in await shown.added(models, server.show))

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bundle_loader.cli.snapshot import FILE, entry_of, text_of
 from bundle_loader.providers.snapshot import snapshot_models, snapshot_providers
 from bundle_loader.routing.catalogue import ModelInfo
@@ -18,11 +20,13 @@ from bundle_loader.routing.model_entries import model_info
 from tests.support.vendors import Fault, World, served_in_thread
 
 
-def renew(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def renew(
+    folder: Path, environment: Mapping[str, str], *arguments: str, out: str = "new.json"
+) -> subprocess.CompletedProcess[str]:
     home = folder / "home"
     home.mkdir(exist_ok=True)
     own = {"PATH": os.environ["PATH"], "HOME": str(home), "BUNDLE_LOADER_HOME": str(home), **environment}
-    code = [sys.executable, "-m", "bundle_loader.cli.snapshot", *arguments, "--out", str(folder / "new.json")]
+    code = [sys.executable, "-m", "bundle_loader.cli.snapshot", *arguments, "--out", str(folder / out)]
     done = subprocess.run(code, cwd=folder, env=own, capture_output=True, text=True, check=False, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -71,6 +75,30 @@ def test_nobody_who_answers_leaves_no_file(tmp_path: Path) -> None:
     assert "ollama" not in done.stderr, "a local provider's list is its user's own, unless it is named"
     assert renew(tmp_path, {}, "antropic").returncode == 2
     assert not (tmp_path / "new.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is not JSON ("),
+        ("[]", "it has no 'providers'"),
+        ('{"providers": {"openai": []}}', "'openai' has no 'as_of'"),
+        ('{"providers": {"openai": {"as_of": "2026-01-01", "models": [{}]}}}', "'openai' has no 'models' with ids"),
+    ],
+)
+def test_a_file_that_holds_no_lists_is_left_alone(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "new.json").write_text(text)
+    done = renew(tmp_path, {}, "openai")
+    assert (done.returncode, (tmp_path / "new.json").read_text()) == (1, text)
+    assert done.stderr.startswith(f"{tmp_path / 'new.json'} is n")
+    assert why in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    done = renew(tmp_path, {}, "openai", out="nowhere/x.json")
+    assert (done.returncode, "there is no folder" in done.stderr) == (1, True)
+    (tmp_path / "new.json").mkdir()
+    assert "new.json cannot be read: is a directory" in renew(tmp_path, {}, "openai").stderr
 
 
 def test_what_is_of_the_account_or_the_settings_is_left_out() -> None:

@@ -67,7 +67,14 @@ def test_pure_packages_open_and_print_nothing() -> None:
 
 
 def test_broad_excepts_stand_only_at_boundaries() -> None:
-    allowed = {"cli/main.py", "delegation/mcp_connection.py", "delegation/spawner.py", "delegation/tools.py", "ledger/ledger.py", "testing/script.py"}
+    allowed = {
+        "cli/main.py",
+        "delegation/mcp_connection.py",
+        "delegation/spawner.py",
+        "delegation/tools.py",
+        "ledger/ledger.py",
+        "testing/script.py",
+    }
     found = set()
     for path in SOURCES:
         name = path.relative_to(PACKAGE).as_posix()

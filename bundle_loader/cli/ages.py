@@ -18,7 +18,7 @@ def listed(offer: Offer, now: float) -> dict[str, Any]:
     catalogue = offer.catalogue
     found: dict[str, Any] = {"provider": offer.provider, "source": None, "learnt": None, "age_seconds": None}
     if catalogue is not None and catalogue.simulated:
-        found |= {"source": "simulated", "learnt": snapshot_date(offer.provider)}
+        found |= {"source": "simulated", "learnt": _shipped_day(offer)}
     elif catalogue is not None:
         learnt = datetime.fromtimestamp(catalogue.learnt, UTC).isoformat()
         found |= {"source": catalogue.source, "learnt": learnt, "age_seconds": max(0, int(now - catalogue.learnt))}
@@ -45,5 +45,14 @@ def lines(lists: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _told(offer: Offer, now: float) -> str:
-    day = snapshot_date(offer.provider) if offer.catalogue is not None and offer.catalogue.simulated else None
-    return f"simulated, shipped list of {day}" if day else told(offer, now)
+    if offer.catalogue is None or not offer.catalogue.simulated:
+        return told(offer, now)
+    day = _shipped_day(offer)
+    return f"simulated, shipped list of {day}" if day else "simulated, declared by its settings"
+
+
+def _shipped_day(offer: Offer) -> str | None:
+    """The day of the list that a simulated provider, or one of its kind, plays; None for a declared one."""
+    if offer.catalogue is None or any(model.declared for model in offer.catalogue.models):
+        return None
+    return snapshot_date(offer.kind or offer.provider)

@@ -24,10 +24,11 @@ from bundle_loader.errors import DeclarationError, Fault
 from bundle_loader.ledger.prices import PriceBook, Sale
 from bundle_loader.providers import table
 from bundle_loader.providers.entry_points import GROUP, installed
+from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import aliases
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.lint import lint, without_preferences
-from bundle_loader.routing.lint_lock import lint_lock
+from bundle_loader.routing.lint_lock import lint_lock, unknown_names
 from bundle_loader.routing.price import Price
 from bundle_loader.routing.route_tests import Outcome, run_tests
 from bundle_loader.sources.files import SUFFIXES
@@ -80,7 +81,7 @@ def check(
             faults += not_following(_linted(examined.bundle, lists, now), faults)
         loaded = examined.bundle if examined.usable else None
         lists = None if loaded is None else lists
-        lock, wrong = _models_lock(lists)
+        lock, wrong = _models_lock(lists, loaded)
         faults += wrong
         if routes and loaded is not None:
             outcomes = run_tests(loaded, (lists if refresh and lists else shipped_lists(loaded, now)).offers(), lock)
@@ -103,13 +104,19 @@ def check(
         raise typer.Exit(FAULTS)
 
 
-def _models_lock(lists: Lists | None) -> tuple[ModelsLock, list[Fault]]:
+def _models_lock(lists: Lists | None, bundle: Bundle | None) -> tuple[ModelsLock, list[Fault]]:
     """The project's lock of models, an empty one where it has faults, and what is wrong with it over these lists."""
     try:
-        lock = find_models_lock(os.environ)
+        written = find_models_lock(os.environ)
     except DeclarationError as error:
         return ModelsLock(), list(error.faults)
-    return lock, list(lint_lock(lock, lists.catalogues if lists else {}))
+    if bundle is None:
+        return written, []
+    names = {**provider_names(), **{id: id for id in bundle.providers if table.row(id) is None}}
+    known = {name: provider_id(name, names.values()) for name in written.pins}
+    faults = unknown_names(written, known, names)
+    lock = written.canonical(known.get)
+    return lock, [*faults, *lint_lock(lock, lists.matched() if lists else {}, bundle.model_order)]
 
 
 def _linted(bundle: Bundle, lists: Lists, now: float) -> list[Fault]:
@@ -117,7 +124,7 @@ def _linted(bundle: Bundle, lists: Lists, now: float) -> list[Fault]:
     flawed = {name: agent for name, agent in bundle.flawed.items() if agent.name == name}
     agents = {**bundle.agents, **flawed}
     whole = bundle.model_copy(update={"agents": agents})
-    found = lint(whole, lists.catalogues, provider_names(), public_prices(bundle, now), priced(bundle, now), free_tiers())
+    found = lint(whole, lists.matched(), provider_names(), public_prices(bundle, now), priced(bundle, now), free_tiers())
     found += [Fault("entry points", 0, 0, GROUP, fault, "warning", "provider-package") for fault in installed().faults]
     for name, agent in agents.items():
         # what it extends may be missing, which is told already

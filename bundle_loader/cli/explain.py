@@ -84,6 +84,9 @@ def explain(
     if what[0] == MODEL and len(what) == 2:
         explain_model(opened(bundle, simulate, fault, ledger), what[1], provider, json)
         return
+    if what == [MODEL] and MODEL not in load_bundle(bundle).agents:
+        usage = "write 'explain model PATTERN', such as 'explain model anthropic/claude-opus-*'"
+        raise typer.BadParameter(usage, param_hint="WHAT")
     parts, name = _what(what)
     said = choice(
         preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent,

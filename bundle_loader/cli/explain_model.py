@@ -24,7 +24,7 @@ from bundle_loader.routing.model_names import ModelList, is_pattern, nearest_ids
 from bundle_loader.routing.narrowing import TITLES, Narrowing, narrowing
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import make_request
-from bundle_loader.routing.resolve import Resolved, Resolver
+from bundle_loader.routing.resolve import Resolved, Resolver, not_mounted
 
 _SHOWN = 6
 """Models that a step names; --json names all."""
@@ -40,7 +40,7 @@ def explain_model(host: Host, written: str, provider: str | None, json: bool) ->
     offers = with_host(host, ask)
     asked = list(offers.by_id.values()) if provider is None else list(offers.meant(provider))
     if not asked:
-        raise RequestError(f"no provider '{provider}' is mounted")
+        raise RequestError(not_mounted(str(provider), offers.by_id, offers.aliases))
     found = [_answer(host, offers, offer, pattern) for offer in asked]
     if json:
         as_json({"asked": written, "provider": provider, "pattern": pattern, "answers": found})

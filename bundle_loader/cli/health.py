@@ -36,7 +36,7 @@ def health(
 
     All processes that share the ledger know the same. Each key of a provider has a health of its own.
     """
-    path = ledger or ledger_file(os.environ)
+    path = ledger or ledger_file(os.environ, simulated=False)
     if not path.exists():
         if ledger is not None:
             raise LedgerError(f"there is no ledger {path}")

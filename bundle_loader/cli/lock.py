@@ -18,7 +18,7 @@ from bundle_loader.declared.models_lock import ModelsLock, Pin
 from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
-from bundle_loader.providers.table import canonical
+from bundle_loader.providers.instances import Settings, provider_id, row_of
 from bundle_loader.routing.named import named_preferences
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.request import make_request
@@ -79,7 +79,8 @@ def lock(
         return await (host.refresh(wanted) if refresh else host.offers(wanted))
 
     if remove:
-        rows = _removed(held, asked if patterns else None)
+        nobody_asked = with_host(host, lambda host: host.offers([]))
+        rows = _removed(held, asked if patterns else None, nobody_asked, host.bundle.providers)
     else:
         if update and not patterns:
             asked = _once([*asked, *(Preference(provider=id, model=glob) for id, globs in held.pins.items() for glob in globs)])
@@ -127,7 +128,7 @@ def _resolved(
     for preference in asked:
         pattern = preference.model
         for offer, resolved in resolver.resolve(preference, offers):
-            id = offer.provider if offer is not None else preference.provider
+            id = offer.provider if offer is not None else provider_id(preference.provider, offers.by_id) or preference.provider
             pin = held.pin(id, pattern)
             old = pin.model if pin is not None else None
             best = resolved.models[0].id if resolved.models else None
@@ -147,15 +148,22 @@ def _resolved(
     return list(rows.values())
 
 
-def _removed(held: ModelsLock, asked: list[Preference] | None) -> list[Row]:
-    """The rows of the patterns that go; None is all of them."""
+def _removed(held: ModelsLock, asked: list[Preference] | None, offers: Offers, settings: Settings) -> list[Row]:
+    """The rows of the patterns that go; None is all of them.
+
+    1. They go out of whatever the provider means, as locking puts them in. 2. Where these do not hold it, out of every
+    instance of that kind.
+    """
     there = [(id, glob, pin.model) for id, globs in held.pins.items() for glob, pin in globs.items()]
     if asked is None:
         return [Row(id, glob, model, None, "removed") for id, glob, model in there]
     rows = []
     for item in asked:
-        ids = (item.provider, canonical(item.provider))
-        same = [one for one in there if one[0] in ids and one[1].casefold() == item.model.casefold()]
+        id = provider_id(item.provider, [*held.pins, *offers.by_id]) or item.provider
+        meant = {id, *(offer.provider for offer in offers.meant(id))}
+        of_kind = {one for one in held.pins if (row := row_of(one, settings)) is not None and row.id == id}
+        bearing = [one for one in there if one[1].casefold() == item.model.casefold()]
+        same = [one for one in bearing if one[0] in meant] or [one for one in bearing if one[0] in of_kind]
         rows += [Row(id, glob, model, None, "removed") for id, glob, model in same]
         if not same:
             rows.append(Row(item.provider, item.model, None, None, "not locked", "the lock does not hold it"))

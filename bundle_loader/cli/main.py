@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -89,8 +89,41 @@ def bundle_loader(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line and give its exit code. Nothing but the code leaves it: errors are printed."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Run the command line and give its exit code. Nothing but the code leaves it: errors are printed.
+
+    Whoever stops reading (`| head`) has what they wanted: that is fine. An output that cannot be written is told.
+    """
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except (BrokenPipeError, SystemExit):
+        # typer turns the one into the other
+        _let_go(sys.stdout, sys.stderr)
+        return FINE
+    except OSError as error:
+        if _can_be_written():
+            raise
+        _let_go(sys.stdout)
+        typer.echo(f"error: the output cannot be written: {(error.strerror or str(error)).lower()}", err=True)
+        return FAULTS
+
+
+def _can_be_written() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _let_go(*streams: TextIO) -> None:
+    """What is left in them goes nowhere, so that nothing is said of it at the end of the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _run(given: list[str]) -> int:
     try:
         code = app(given or ["--help"], standalone_mode=False, prog_name="bundle-loader")
         sys.stdout.flush()
@@ -105,11 +138,12 @@ def run(arguments: list[str] | None = None) -> int:
         typer.echo("stopped", err=True)
         return STOPPED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
+        raise
     except BundleLoaderError as error:
         return _tell(error, "--json" in given)
     except Exception as error:
+        if isinstance(error, OSError) and not _can_be_written():
+            raise
         if os.environ.get("BUNDLE_LOADER_DEBUG"):
             raise
         typer.echo(f"this is a fault of bundle-loader's own: {type(error).__name__}: {error}", err=True)

@@ -30,6 +30,8 @@ from bundle_loader.routing.described import CHAT, STAGES
 from bundle_loader.routing.id_words import KINDS
 from bundle_loader.routing.offer import Offer, Offers
 from bundle_loader.routing.request import needed
+from bundle_loader.routing.resolve import not_mounted
+from bundle_loader.routing.standing import Standing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -49,7 +51,9 @@ def models(
     needs: NeedsOption = None,
     local: Annotated[bool | None, typer.Option("--local/--cloud", help="What runs here, or what does not.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Only what costs nothing.")] = False,
-    min_window: Annotated[int | None, typer.Option("--min-window", metavar="TOKENS", help="Windows from this size on.")] = None,
+    min_window: Annotated[
+        int | None, typer.Option("--min-window", metavar="TOKENS", min=0, help="Windows from this size on.")
+    ] = None,
     max_price: Annotated[
         str | None, typer.Option("--max-price", metavar="DOLLARS", help="For a million tokens, of input and of output.")
     ] = None,
@@ -69,21 +73,23 @@ def models(
     )  # fmt: skip
     host = opened(bundle, simulate, fault, ledger)
 
-    async def ask(host: Host) -> Offers:
-        return await (host.refresh(provider or None) if refresh else host.offers(provider or None))
+    async def ask(host: Host) -> tuple[Offers, Standing]:
+        offers = await (host.refresh(provider or None) if refresh else host.offers(provider or None))
+        return offers, await host.standing()
 
-    offers = with_host(host, ask)
+    offers, standing = with_host(host, ask)
     chosen, now = _chosen(offers, provider), host.clock()
+    down = [one.told(now) for one in standing.down.values() if one.provider in {offer.provider for offer in chosen}]
     all_shown = [Shown(offer, model, now, host.price) for offer in chosen if offer.catalogue for model in offer.catalogue.models]
     _check_kind(kind, all_shown)
     shown, unknown = wanted.of(all_shown)
     if json:
         found = [_as_json(offer, now, [one for one in shown if one.offer is offer], host.keys) for offer in chosen]
-        as_json({"providers": found, "left_out_as_unknown": unknown, "prices": host.prices.edition(now)})
+        as_json({"providers": found, "left_out_as_unknown": unknown, "down": down, "prices": host.prices.edition(now)})
     else:
         if shown:
             table(*columns(shown))
-        _tell(chosen, now, host.keys)
+        _tell(chosen, now, host.keys, down)
         for name, count in unknown.items():
             typer.echo(f"left out: {count} of which no {name} is known", err=True)
         if all_shown and not shown:
@@ -102,7 +108,7 @@ def _chosen(offers: Offers, providers: list[str] | None) -> list[Offer]:
     for name in providers:
         meant = offers.meant(name)
         if not meant:
-            raise RequestError(f"no provider '{name}'{did_you_mean(name, [*offers.by_id, *offers.aliases])}")
+            raise RequestError(not_mounted(name, offers.by_id, offers.aliases))
         found |= {offer.provider: offer for offer in meant}
     return list(found.values())
 
@@ -148,8 +154,10 @@ def _as_json(offer: Offer, now: float, shown: list[Shown], keys: Mapping[str, st
     }
 
 
-def _tell(offers: list[Offer], now: float, keys: Mapping[str, str]) -> None:
-    """Where each list comes from and how old it is, and why others could not be asked; in which file a key was found."""
+def _tell(offers: list[Offer], now: float, keys: Mapping[str, str], down: Sequence[str]) -> None:
+    """Where each list comes from and how old it is, and why others could not be asked; what is down; where a key was found."""
+    for line in down:
+        typer.echo(f"  x {line}", err=True)
     if any(offer.catalogue and offer.catalogue.simulated for offer in offers):
         typer.echo("simulated: these are the shipped, dated lists", err=True)
     for offer in offers:

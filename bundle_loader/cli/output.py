@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from bundle_loader.errors import one_line
 from bundle_loader.masking import masked
 
 
@@ -25,18 +26,13 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for header in headers:
         made.add_column(header, overflow="fold")
     for row in rows:
-        made.add_row(*(Text("" if cell is None else _printable(masked(str(cell)))) for cell in row))
+        made.add_row(*(Text("" if cell is None else one_line(masked(str(cell)), "\N{REPLACEMENT CHARACTER}")) for cell in row))
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 100_000, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(made)
     for line in captured.get().splitlines():
         typer.echo(line.rstrip())
-
-
-def _printable(text: str) -> str:
-    """One line without control characters: what a server writes into a name must not move the cursor."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def as_json(value: Any) -> None:

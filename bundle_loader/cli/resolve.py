@@ -108,8 +108,9 @@ async def _agent(host: Host, name: str, said: dict[str, Any], *, alone: bool) ->
 
 def _of_route(name: str, route: Route) -> dict[str, Any]:
     chosen = route.chosen
-    why = route.decision if chosen else "no preference can be met"
     rejections = [str(rejection) for rejection in route.rejections]
+    first = f": {rejections[0]}" if rejections else ""
+    why = route.decision if chosen else f"no preference can be met{first}"
     entry = _entry(
         name,
         str(chosen) if chosen else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -12,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from bundle_loader.cli.hosting import with_host
-from bundle_loader.cli.main import FINE, NO_ANSWER, USAGE
-from bundle_loader.errors import BundleLoaderError, did_you_mean
+from bundle_loader.cli.main import FINE, NO_ANSWER, USAGE, code_of
+from bundle_loader.errors import BundleLoaderError, RequestError, did_you_mean
 from bundle_loader.host import Host
 from bundle_loader.providers import table
 from bundle_loader.routing.catalogue import ModelInfo
@@ -25,6 +26,7 @@ from bundle_loader.routing.offer import Offers
 FILE: Final = Path(table.__file__).parent / "data" / "snapshot.json"
 _OF_AN_ACCOUNT: Final = ("ft:", "ft-", "projects/", "accounts/")
 """How the ids of models begin that one account has trained or deployed."""
+_OTHERWISE: Final = "name another file, or remove that one"
 _LEFT_OUT: Final = frozenset({"barred", "declared", "from_table", "extra"})
 """Fields that say something of this account, its settings or the table, not of the vendor's list."""
 _KEPT_EXTRA: Final = ("version", "modified_at", "parameter_size")
@@ -105,10 +107,11 @@ def main(arguments: Sequence[str]) -> int:
         return _renew(wanted, given.out)
     except BundleLoaderError as error:
         sys.stderr.write(f"{error}\n")
-        return NO_ANSWER
+        return code_of(error)
 
 
 def _renew(wanted: list[str], out: Path) -> int:
+    before = _before(out)
     with tempfile.TemporaryDirectory() as folder:
         host = Host("foundation", ledger=Path(folder) / "ledger.db", catalogues=Path(folder) / "lists", models_lock=False)
 
@@ -116,16 +119,50 @@ def _renew(wanted: list[str], out: Path) -> int:
             return await host.refresh(wanted)
 
         offers = with_host(host, ask)
-    before = json.loads((out if out.exists() else FILE).read_text(encoding="utf-8"))
     after, said = renewed(before, offers, wanted, datetime.fromtimestamp(time.time(), UTC).date().isoformat())
     for id, what in said.items():
         sys.stderr.write(f"{id}: {what}\n")
     if not any(what.endswith(" models") for what in said.values()):
         return NO_ANSWER
     unfinished = out.with_name(f".{out.name}.tmp")
-    unfinished.write_text(text_of(after), encoding="utf-8")
-    os.replace(unfinished, out)
+    try:
+        unfinished.write_text(text_of(after), encoding="utf-8")
+        os.replace(unfinished, out)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise RequestError(f"{out} cannot be written: {(error.strerror or str(error)).lower()}") from None
     return FINE
+
+
+def _before(out: Path) -> Mapping[str, Any]:
+    """The lists that stay. Raises RequestError, before anybody is asked, for a file that could not be replaced either."""
+    if not out.parent.is_dir():
+        raise RequestError(f"{out} cannot be written: there is no folder {out.parent}")
+    file = out if out.exists() else FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{file} is not JSON ({error}); {_OTHERWISE}") from None
+    if wrong := _wrong(found):
+        raise RequestError(f"{file} is no file of lists: {wrong}; {_OTHERWISE}")
+    return cast(Mapping[str, Any], found)
+
+
+def _wrong(found: object) -> str | None:
+    """What is missing of `{"providers": {ID: {"as_of": DAY, "models": [{"id": ...}]}}}`."""
+    providers = found.get("providers") if isinstance(found, dict) else None
+    if not isinstance(providers, dict):
+        return "it has no 'providers'"
+    for id, entry in providers.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("as_of"), str):
+            return f"'{id}' has no 'as_of'"
+        models = entry.get("models")
+        if not isinstance(models, list) or not all(isinstance(one, dict) and isinstance(one.get("id"), str) for one in models):
+            return f"'{id}' has no 'models' with ids"
+    return None
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import yaml
@@ -59,6 +59,18 @@ class ModelsLock:
         folded = pattern.casefold()
         return next((pin for written, pin in held.items() if written.casefold() == folded), None)
 
+    def canonical(self, id_of: Callable[[str], str | None]) -> ModelsLock:
+        """The same pins under the ids that the names of providers mean; a name that means none stays.
+
+        Of two pins of one pattern the one holds that is written under the id itself, else the first.
+        """
+        pins: dict[str, dict[str, Pin]] = {}
+        for name in sorted(self.pins, key=lambda name: id_of(name) != name):
+            held = pins.setdefault(id_of(name) or name, {})
+            there = {pattern.casefold() for pattern in held}
+            held.update((pattern, pin) for pattern, pin in self.pins[name].items() if pattern.casefold() not in there)
+        return replace(self, pins=pins)
+
     def text(self) -> str:
         """The file: the same pins give the same bytes."""
         models = {id: {glob: self.pins[id][glob].model for glob in sorted(self.pins[id])} for id in sorted(self.pins)}
@@ -89,7 +101,7 @@ def read_models_lock(document: Document, *, simulated: bool = False) -> tuple[Mo
 
 
 def _wrong(pattern: str, model: str, seen: Mapping[str, str]) -> str | None:
-    if any(mark in model for mark in "*?["):
+    if any(mark in model for mark in "*?"):  # a `[` may stand in an id
         return f"'{model}' is a pattern; write the id of one model"
     if pattern.casefold() in seen:
         return f"is the same pattern as '{seen[pattern.casefold()]}', which stands above; keep one of them"

@@ -24,6 +24,8 @@ class Try:
     wait: float = 0.0
     again: bool = False
     """True where it was only waited for: a budget, its vendor or its health kept it from answering before."""
+    held: int = 0
+    """How many besides are worth asking again before the deadline: they are candidates left as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Failed:
     failure: ProviderFailure
     shown: bool
     left: float
+    down: float | None = None
+    """Seconds until it is asked again, where it is known to be down by now."""
 
 
 class End(StrEnum):
@@ -80,10 +84,10 @@ def attempts(
 
     `content_fallback` is asked once, when a safety system refuses, and is then the whole chain; `continue_broken` lets a
     turn that broke after text was shown start anew on the next candidate. Once nothing else is left, what a budget holds
-    back, what is down and what said itself when to come again is waited for, the soonest first; before that `emergency` is
-    asked once, for the tier that the budget names. `over` is such a tier where a budget kept models from being candidates at
-    all, `waiting` are models that are down and were none for that, with the seconds until they are asked again; `left` is
-    what remains of the deadline.
+    back, what is down or has turned out to be, and what said itself when to come again is waited for, the soonest first;
+    before that `emergency` is asked once, for the tier that the budget names. `over` is such a tier where a budget kept
+    models from being candidates at all, `waiting` are models that are down and were none for that, with the seconds until
+    they are asked again; `left` is what remains of the deadline.
     """
     chain = Chain(candidates)
     held = Held(waiting, left)
@@ -98,7 +102,7 @@ def attempts(
         candidate, wait = soonest
         chain.take(candidate)
     while candidate is not None:
-        answer = yield Try(candidate, tuple(chain.queue), wait, again)
+        answer = yield Try(candidate, tuple(chain.queue), wait, again, held.others(candidate))
         wait, again = 0.0, False
         end = _end(answer, continue_broken)
         if end is not None or isinstance(answer, Answered):
@@ -110,7 +114,7 @@ def attempts(
             if candidate is None:
                 return Verdict(End.STOPPED, tuple(chain.skipped))
             continue
-        held.note(candidate, failure, answer.left)
+        held.note(candidate, failure, answer.left, answer.down)
         chain.queue = _after(candidate, failure, chain.queue, chain.skipped)
         candidate = chain.next()
         if candidate is None and held.tier is not None and not helped:

@@ -55,8 +55,8 @@ class Held:
         self.tier: str | None = None
         """The tier that is to take over, as the first budget that names one has it."""
 
-    def note(self, candidate: Candidate, failure: ProviderFailure, left: float) -> None:
-        """Take in how a try ended."""
+    def note(self, candidate: Candidate, failure: ProviderFailure, left: float, down: float | None = None) -> None:
+        """Take in how a try ended; `down` is when its health lets it be asked again, where that is known."""
         out = failure.kind is FailureKind.REFUSED and failure.scope == "provider"
         self._until = [
             (other, until)
@@ -66,13 +66,15 @@ class Held:
         if isinstance(failure, OverBudget):
             self.tier = self.tier or failure.emergency
         self._left = left
-        if failure.retry_after is None:
+        found_down = failure.retry_after is None and failure.counts_against_health
+        after = down if found_down else failure.retry_after
+        if after is None:
             return
-        until = left - failure.retry_after
+        until = left - after
         if until <= 0:
-            if failure.kind in (FailureKind.BUSY, FailureKind.LIMITED):
+            if found_down or failure.kind in (FailureKind.BUSY, FailureKind.LIMITED):
                 self._later = until if self._later is None else max(until, self._later)
-        elif self._worth_it(candidate, failure):
+        elif found_down or self._worth_it(candidate, failure):
             self._until.append((candidate, until))
 
     @property
@@ -88,6 +90,10 @@ class Held:
         whose = candidate.provider, candidate.model
         self._waits[whose] = self._waits.get(whose, 0) + 1
         return self._waits[whose] <= MOST_WAITS
+
+    def others(self, candidate: Candidate) -> int:
+        """How many there are beside this one."""
+        return sum(not same(candidate, other) for other, _ in self._until)
 
     def soonest(self, left: float) -> tuple[Candidate, float] | None:
         """Whom to ask again first, and after how many seconds."""

@@ -54,9 +54,12 @@ def defeat(
         return Stopped(f"agent '{agent}': stopped, since no other model would mend this ({failure})", **reasons)
     if verdict.end is End.LATE:
         return DeadlineExceeded(f"agent '{agent}': no answer within {timeout:g} s", **reasons)
-    over = [one for one in kept.values() if isinstance(one, OverBudget)]
-    if isinstance(failure, OverBudget) and all(one.kind == FailureKind.OVER_BUDGET for one in reasons["attempts"]):
-        return _refused(agent, over[0] if over else failure, reasons)
+    over = {key: one for key, one in kept.items() if isinstance(one, OverBudget)}
+    # one that failed, and that a budget did not let be asked again, would be asked but for the budget
+    if isinstance(failure, OverBudget) and all(
+        one.kind == FailureKind.OVER_BUDGET or (one.provider, one.model) in over for one in reasons["attempts"]
+    ):
+        return _refused(agent, next(iter(over.values()), failure), reasons)
     later = None if verdict.after is None else now + verdict.after
     recovers = min((one.recovers for one in kept.values() if isinstance(one, Unhealthy)), default=None)
     if recovers is not None:

@@ -38,6 +38,7 @@ from bundle_loader.errors import (
 from bundle_loader.events import AnswerEvent, Event, FallbackEvent, OutcomeEvent, StatusEvent, TextEvent, TurnEvent
 from bundle_loader.ledger.meter import LedgerMeter
 from bundle_loader.ledger.records import HopRecord, Outcome, ResumeRecord
+from bundle_loader.ledger.refusals import again_in
 from bundle_loader.messages import Message
 from bundle_loader.routing.candidate import Candidate, Rejection, Route
 
@@ -93,6 +94,7 @@ class Run:
         """Where the events of children arrive while somebody streams."""
         self.now: tuple[Candidate, ...] = ()
         """The candidate that is tried, and those that remain."""
+        self._passed = list(route.passed)
         self.started = 0.0
         self.began = 0.0
 
@@ -154,6 +156,8 @@ class Run:
             candidate = step.candidate
             number = len(self.state.attempts) + 1
             if not stays:
+                for hop in self._stood_in_for(candidate):
+                    yield hop
                 yield self._status(candidate, number)
             failure: ProviderFailure | None = None
             try:
@@ -174,7 +178,7 @@ class Run:
                 self.state.held_back(failure)
             for event in self.state.news():
                 yield event
-            answer = Failed(failure, bool(self.state.shown), end - loop.time()) if failure else Answered()
+            answer = self._failed(candidate, failure, end - loop.time()) if failure else Answered()
             try:
                 step = self.flow.send(answer)
             except StopIteration as stop:
@@ -198,11 +202,23 @@ class Run:
                 yield event
             stays = step.again and same(candidate, after)
             if not stays:
-                yield self._hop(candidate, after, str(failure))
+                yield self._hop(candidate.provider, candidate.model, after, str(failure))
 
-    def _hop(self, before: Candidate, after: Candidate, reason: str) -> FallbackEvent:
+    def _failed(self, candidate: Candidate, failure: ProviderFailure, left: float) -> Failed:
+        now = self.books.clock()
+        down = self.books.breakers.against(candidate.provider, candidate.model, now)
+        after = None if down is None or (down.refused and not down.probing) else again_in(down, now)
+        return Failed(failure, bool(self.state.shown), left, after)
+
+    def _stood_in_for(self, candidate: Candidate) -> list[FallbackEvent]:
+        """Models that would have been tried in its place but for their health or a budget, each told of once."""
+        mine = [one for one in self._passed if (one.provider, one.instead) == (candidate.provider, candidate.model)]
+        self._passed = [one for one in self._passed if one not in mine]
+        return [self._hop(one.provider, one.model, candidate, one.reason) for one in mine]
+
+    def _hop(self, provider: str, model: str, after: Candidate, reason: str) -> FallbackEvent:
         """One model gives way to another: exactly one event and one record."""
-        hop = before.provider, before.model, after.provider, after.model, reason
+        hop = provider, model, after.provider, after.model, reason
         self.books.ledger.append(HopRecord(self.base.id, self.books.clock(), *hop))
         return FallbackEvent(*hop)
 
@@ -321,7 +337,7 @@ class Run:
             remaining=step.remaining,
             messages=tuple(state.history),
             config={key: value for key, value in step.candidate.config.items() if key != "max_tokens"},
-            limits=limits_of(base.limits, said, left, len(step.remaining), local=local),
+            limits=limits_of(base.limits, said, left, len(step.remaining) + step.held, local=local),
             turns_done=state.turns,
             repaired=state.rejected > 0,
         )
@@ -377,15 +393,8 @@ class Run:
             self._journal.end(outcome, reason)
         answered = (result.provider, result.model) if result else (None, None)
         rejected = (*self.route.rejections, *self.state.refused.values())
+        timed = {"started": self.started, "latency": perf_counter() - self.began}
         entry = delegation_record(
-            base,
-            self.route.decided_by,
-            outcome,
-            reason,
-            answered,
-            rejected,
-            started=self.started,
-            latency=perf_counter() - self.began,
-            simulated=self.state.simulated,
+            base, self.route.decided_by, outcome, reason, answered, rejected, simulated=self.state.simulated, **timed
         )
         self.books.ledger.append(entry)

@@ -144,6 +144,11 @@ class Ledger:
         if not self._wake.is_set():
             self._wake.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything but records that gather is queued or being carried out at this moment."""
+        return bool(self._queue) or self._turn.locked()  # in this order: what is taken from the queue is carried out in the turn
+
     def usable(self) -> None:
         """Raises LedgerError once the file is known to be damaged: no call may be made that could not be entered."""
         if self._damage is not None:
@@ -233,14 +238,7 @@ class Ledger:
         while True:
             step = await asyncio.shield(self.submit(Prune(before, only_count=only_count)))
             assert isinstance(step, Pruned)
-            total = Pruned(
-                step.before,
-                total.delegations + step.delegations,
-                total.attempts + step.attempts,
-                total.calls + step.calls,
-                total.pico + step.pico,
-                total.unknown + step.unknown,
-            )
+            total = total.and_then(step)
             if only_count or not step.rows:
                 return total
 

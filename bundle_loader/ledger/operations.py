@@ -197,6 +197,17 @@ class Pruned:
         """How many records."""
         return self.delegations + self.attempts + self.calls
 
+    def and_then(self, step: Pruned) -> Pruned:
+        """With what a later step took out."""
+        return Pruned(
+            step.before,
+            self.delegations + step.delegations,
+            self.attempts + step.attempts,
+            self.calls + step.calls,
+            self.pico + step.pico,
+            self.unknown + step.unknown,
+        )
+
 
 Answer: TypeAlias = Granted | Refused | Settled | Pruned | None
 

@@ -147,7 +147,8 @@ QUESTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "breakers": "SELECT key, provider, model, until, times, reason, refused FROM breakers ORDER BY key",
         "health": """
             SELECT b.key, b.provider, b.model, b.until, b.times, b.reason, b.probe, b.probe_until, r.what, (
-                SELECT MIN(at) FROM health h WHERE h.provider = b.provider AND h.model IS b.model AND h.state = 'open' AND h.at > (
+                SELECT MIN(at) FROM health h
+                WHERE h.provider = b.provider AND h.model IS b.model AND h.state = 'open' AND h.at > (
                     SELECT COALESCE(MAX(at), 0) FROM health c
                     WHERE c.provider = b.provider AND c.model IS b.model AND c.state = 'closed'
                 )

@@ -53,7 +53,7 @@ def over_budget(refused: Refused, candidate: Candidate) -> OverBudget:
 
 def unhealthy(down: Down, candidate: Candidate, now: float) -> Unhealthy:
     """The failure for a call to what is known to be down."""
-    after = POLL if down.probing else max(down.until - now, 0.001)
+    after = again_in(down, now)
     return Unhealthy(
         candidate.provider,
         down.told(now),
@@ -62,6 +62,11 @@ def unhealthy(down: Down, candidate: Candidate, now: float) -> Unhealthy:
         recovers=now + after,
         held=down.probing,
     )
+
+
+def again_in(down: Down, now: float) -> float:
+    """Seconds until it is worth asking again."""
+    return POLL if down.probing else max(down.until - now, 0.001)
 
 
 def passed(alert: Alert, holds: tuple[Hold, ...]) -> str:

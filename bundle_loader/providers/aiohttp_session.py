@@ -33,7 +33,7 @@ def open_session(base_url: str, link: Link, *, bounded: bool = True, **more: Any
     """
     import aiohttp
 
-    more.setdefault("connector", _connector(link.connect, _trusted(link)))
+    more.setdefault("connector", _connector(link.connect, trusted(link)))
     return aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
@@ -116,7 +116,7 @@ def _connector(seconds: float, trusted: ssl.SSLContext | None) -> aiohttp.TCPCon
             if use is not None and use.fresh:
                 return None
             idle = self._conns.get(key)
-            while idle and _has_ended(idle[0][0].transport):
+            while idle and has_ended(idle[0][0].transport):
                 idle.popleft()[0].close()
             if idle and use is not None:
                 use.stale = monotonic() - idle[0][1] >= _IDLE
@@ -125,7 +125,7 @@ def _connector(seconds: float, trusted: ssl.SSLContext | None) -> aiohttp.TCPCon
     return Connector(limit=0) if trusted is None else Connector(limit=0, ssl=trusted)
 
 
-def _has_ended(transport: asyncio.Transport | None) -> bool:
+def has_ended(transport: asyncio.Transport | None) -> bool:
     """Whether an idle connection has something to read, which can only be its end; the loop has not looked yet."""
     socket = transport.get_extra_info("socket") if transport is not None else None
     if socket is None or socket.fileno() < 0 or not hasattr(select, "poll"):
@@ -135,7 +135,7 @@ def _has_ended(transport: asyncio.Transport | None) -> bool:
     return bool(poll.poll(0))
 
 
-def _trusted(link: Link, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
+def trusted(link: Link, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
     """The context with the link's own CA besides the system's; None where there is neither. Raises OSError."""
     if link.ca_file is None:
         return context
@@ -180,7 +180,7 @@ def httpx_transport(http: ModuleType, base_url: str, link: Link) -> Any:
     from yarl import URL
 
     secured = base_url.startswith("https:") or (link.proxy or "").startswith("https:")
-    context = _trusted(link, http.create_ssl_context()) if secured else None
+    context = trusted(link, http.create_ssl_context()) if secured else None
     # httpx unpacks bodies itself, and hands them to its own hooks
     connector = _connector(link.connect, context)
     session = open_session(base_url, link, bounded=False, auto_decompress=False, connector=connector)
@@ -224,6 +224,10 @@ def _through(http: ModuleType, client: Any) -> Any:
 
     class Through(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
         async def handle_async_request(self, request: Any) -> Any:
-            return await client.send(request, stream=True, follow_redirects=False)
+            response = await client.send(request, stream=True, follow_redirects=False)
+            watched = current()
+            if watched is not None:
+                watched.saw(response.status_code, response.headers)
+            return response
 
     return Through()

@@ -11,14 +11,15 @@ from bundle_loader.providers import anthropic_wire, faults, sdk_client, sdk_faul
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Way, link
+from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.moments import moment
 from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.model_entries import sound
 
 _MODULES = ("anthropic", "anthropic.resources.models", "httpx2", "httpcore2", "truststore", "aiohttp")
 _PAGE = 1000
-_MOST_PAGES = 100
 _STAGES = {"active": "stable", "deprecated": "deprecated", "retired": "retired"}
 _CAPABILITIES = {"image_input": "vision", "structured_outputs": "structured", "thinking": "reasoning"}
 
@@ -92,12 +93,14 @@ class AnthropicProvider:
         models: list[ModelInfo] = []
         try:
             page = await client.models.list(limit=_PAGE)
-            for _ in range(_MOST_PAGES):
-                models += [self._info(entry) for entry in self._entries(page)]
-                if not page.has_next_page():
+            pages = Pages(self._id)
+            while True:
+                entries = self._entries(page)
+                models += [self._info(entry) for entry in entries]
+                more, last = getattr(page, "has_more", None), getattr(page, "last_id", None)
+                if pages.following(len(entries), last, more) is None:
                     return models
                 page = await page.get_next_page()
-            failed = faults.broken(self._id, None, f"the list of models has no end after {_MOST_PAGES} pages")
         except Exception as error:  # noqa: BLE001 - the adapter's boundary
             failed = sdk_faults.sort(
                 error,
@@ -120,17 +123,21 @@ class AnthropicProvider:
         if not isinstance(getattr(entry, "id", None), str):
             raise faults.broken(self._id, None, "an entry without an id in the list of models")
         told: dict[str, Any] = entry.model_dump(mode="json", warnings=False)
-        return ModelInfo(
+        listed = told.get("capabilities")
+        able = listed if isinstance(listed, Mapping) and listed else None
+        model = ModelInfo(
             id=entry.id,
             created=moment(entry.created_at),
             window=entry.max_input_tokens,
             output_limit=entry.max_tokens,
-            capabilities=_capabilities(told.get("capabilities")),
+            capabilities=None if able is None else _capabilities(able),
+            assumed=frozenset() if able is None else _unclear(able),
             kind="chat",
             stage=_STAGES.get(str(told.get("lifecycle"))),
             retires=moment(told.get("retires_at")),
             extra={key: told.get(key) for key in ("display_name", "line", "deprecated_at")},
         )
+        return sound(model)
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""
@@ -156,9 +163,18 @@ class AnthropicProvider:
         await self._clients.aclose()
 
 
-def _capabilities(told: Mapping[str, Any] | None) -> frozenset[str] | None:
+def _capabilities(told: Mapping[str, Any]) -> frozenset[str]:
     """What the list says; tools and streaming are not listed because every model has them."""
-    if not told:
-        return None
-    found = {word for key, word in _CAPABILITIES.items() if (told.get(key) or {}).get("supported", True)}
-    return frozenset(found | {"tools", "streaming"})
+    lacking = {word for key, word in _CAPABILITIES.items() if _supported(told.get(key)) is False}
+    return frozenset({*_CAPABILITIES.values(), "tools", "streaming"} - lacking)
+
+
+def _unclear(told: Mapping[str, Any]) -> frozenset[str]:
+    """The capabilities of which it says something that cannot be read."""
+    return frozenset(word for key, word in _CAPABILITIES.items() if told.get(key) and _supported(told[key]) is None)
+
+
+def _supported(told: object) -> bool | None:
+    """Of one capability; None where that is not said."""
+    said = told.get("supported", True) if isinstance(told, Mapping) else told
+    return said if isinstance(said, bool) else None

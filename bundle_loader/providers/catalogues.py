@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.endpoint import Endpoint
-from bundle_loader.providers.faults import broken, foreign, too_slow
+from bundle_loader.providers.faults import broken, foreign, too_slow, words_of
+from bundle_loader.providers.guarded import TooLong, guarded
 from bundle_loader.providers.live import Missing, Mounted
 from bundle_loader.providers.saved import SavedCatalogues
+from bundle_loader.providers.taken_in import taken_in
 from bundle_loader.routing.age import ago
-from bundle_loader.routing.catalogue import Catalogue, ModelInfo
-from bundle_loader.routing.model_names import model_info
+from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.offer import Offer, Offers
 
 logger = logging.getLogger("bundle_loader")
@@ -33,13 +34,22 @@ KEEP_RENEWED: Final = 60.0
 """Seconds between two renewals of one list because a model that it names is gone."""
 BRIEFLY: Final = 1.0
 """Seconds that a renewal is waited for where the old list is likely to be wrong, before it serves after all."""
-MOST_MODELS: Final = 20_000
-"""A longer list is taken for a mistake: ordering it would hold up everything else."""
 PATIENCE: Final = 15.0
 """Seconds that one list may take."""
+CLOSING: Final = 5.0
+"""Seconds that what is under way may take to end when the host closes."""
 
 Changed: TypeAlias = Callable[[Catalogue, Catalogue], None]
 """Told of the old and the new list of a provider when a renewal gives other models."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What there is of a provider, and from when until when it is current."""
+
+    since: float
+    until: float
+    offer: Offer
 
 
 class Catalogues:
@@ -49,7 +59,8 @@ class Catalogues:
     1. Younger than `keep`: it serves, and nobody is asked, also where it was saved by another process.
     2. Younger than `stale`: it serves, and one renewal runs beside it. That of a local provider is waited for briefly, as is
        one that began because a model was gone.
-    3. Older, or none: the renewal is waited for, and the old list serves where it fails.
+    3. Older, or none: the renewal is waited for, and the old list serves where it fails. So is one from the future, where the
+       clock was set back.
     A refresh always waits. A renewal fails also where it brings no model at all, from a provider that is not local and had some.
     """
 
@@ -84,7 +95,9 @@ class Catalogues:
         self._unread = set(self._endpoints)
         self._unused: dict[str, str] = {}
         """Why a saved list is not used, until another takes its place."""
-        self._offers: dict[str, tuple[float, Offer]] = {}
+        self._offers: dict[str, _Known] = {}
+        self._local = {id: _is_local(provider) for id, provider in mounted.items()}
+        """Asked once: what a provider says later is not checked."""
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._saving: dict[str, asyncio.Task[None]] = {}
@@ -148,7 +161,7 @@ class Catalogues:
             if id in self._asking:
                 self._mark_renewed(id, now)
         if self._all is None:
-            known = {id: offer for id, (_, offer) in self._offers.items()}
+            known = {id: one.offer for id, one in self._offers.items()}
             unasked = {id: self._unasked(id) for id in self._mounted if id not in known}
             self._all = Offers({**known, **unasked}, self.aliases)
         return self._all
@@ -172,7 +185,7 @@ class Catalogues:
         for id in self.meant(name):
             known = self._offers.get(id)
             due = self._renewed.get(id)
-            if known is None or known[1].catalogue is None or (due is not None and due <= now < due + KEEP_RENEWED):
+            if known is None or known.offer.catalogue is None or (due is not None and due <= now < due + KEEP_RENEWED):
                 continue
             self._renewed[id] = now
             self._doubted.add(id)
@@ -183,35 +196,36 @@ class Catalogues:
         return list(dict.fromkeys(id for name in wanted for id in self.meant(name)))
 
     def _expired(self, id: str, now: float) -> bool:
-        until = self._offers.get(id)
-        return until is None or now >= until[0]
+        known = self._offers.get(id)
+        return known is None or not known.since <= now < known.until
 
     def _serves_meanwhile(self, id: str, now: float) -> bool:
         """Sentence 2: there is a list, and it is not too old to serve without waiting."""
         known = self._offers.get(id)
-        return known is not None and known[1].catalogue is not None and now - known[1].catalogue.learnt < self._bound
+        return known is not None and known.offer.catalogue is not None and 0 <= now - known.offer.catalogue.learnt < self._bound
 
     def _hurries(self, id: str) -> bool:
         """Whether its renewal is waited for briefly although the old list could serve."""
-        return id in self._doubted or self._local(id)
-
-    def _local(self, id: str) -> bool:
-        provider = self._mounted[id]
-        return not isinstance(provider, Missing) and provider.local
+        return id in self._doubted or self._local[id]
 
     def _kept_for(self, id: str, seconds: float) -> float:
-        return min(seconds, KEEP_LOCAL) if self._local(id) else seconds
+        return min(seconds, KEEP_LOCAL) if self._local[id] else seconds
 
     def _mark_renewed(self, id: str, now: float) -> None:
         """The list says that it is being renewed, unless it already says that a renewal failed."""
-        until, offer = self._offers[id]
+        known = self._offers[id]
+        offer = known.offer
         if offer.stale is None and offer.catalogue is not None:
             note = f"{id}: its list of models is {ago(now - offer.catalogue.learnt)} old and is being renewed"
-            self._set(id, until, replace(offer, note=note, stale="it is being renewed"))
+            self._set(id, replace(known, offer=replace(offer, note=note, stale="it is being renewed")))
 
-    def _set(self, id: str, until: float, offer: Offer) -> None:
-        self._offers[id] = (until, offer)
+    def _set(self, id: str, known: _Known) -> None:
+        self._offers[id] = known
         self._all = None
+
+    def _keep_it(self, id: str, offer: Offer, seconds: float) -> None:
+        now = self._clock()
+        self._set(id, _Known(now, now + self._kept_for(id, seconds), offer))
 
     async def _read(self, id: str) -> None:
         """What another process, or an earlier one, has saved."""
@@ -225,21 +239,22 @@ class Catalogues:
         if kept.catalogue is not None and not isinstance(provider, Missing):
             self._versions += 1
             catalogue = replace(kept.catalogue, version=self._versions)
-            self._set(id, catalogue.learnt + self._kept_for(id, self._keep), self._offer(id, catalogue))
+            until = catalogue.learnt + self._kept_for(id, self._keep)
+            self._set(id, _Known(catalogue.learnt, until, self._offer(id, catalogue)))
 
     async def _fetch(self, id: str) -> None:
         provider = self._mounted[id]
         if isinstance(provider, Missing):
-            self._set(id, self._clock() + self._keep, self._unasked(id))
+            self._keep_it(id, self._unasked(id), self._keep)
             return
         offer, keep = await self._list(id, provider)
         old = self._offers.get(id)
         # here, since whoever asked may have stopped waiting
         self._doubted.discard(id)
-        self._set(id, self._clock() + self._kept_for(id, keep), offer)
+        self._keep_it(id, offer, keep)
         if offer.stale is None and offer.catalogue is not None:
-            if old is not None and old[1].catalogue is not None:
-                self._tell(old[1].catalogue, offer.catalogue)
+            if old is not None and old.offer.catalogue is not None:
+                self._tell(old.offer.catalogue, offer.catalogue)
             if id in self._endpoints:
                 before = self._saving.get(id)
                 self._saving[id] = asyncio.create_task(self._save(offer.catalogue, before), name=f"save-models {id}")
@@ -263,24 +278,26 @@ class Catalogues:
 
     async def _list(self, id: str, provider: Provider) -> tuple[Offer, float]:
         try:
-            async with asyncio.timeout(self._patience):
-                models = _cleaned(id, await provider.list_models())
-        except TimeoutError:
+            taken = taken_in(id, await guarded(lambda: provider.list_models(), self._patience))
+            simulated = bool(getattr(provider, "simulated", False))
+        except TooLong:
             return self._failed(id, too_slow(id, None, self._patience)), KEEP_FAILURE
         except ProviderFailure as failure:
-            return self._failed(id, failure), KEEP_FAILURE
+            return self._failed(id, failure if words_of(failure) else foreign(failure, id, None)), KEEP_FAILURE
         except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
             return self._failed(id, foreign(error, id, None)), KEEP_FAILURE
-        simulated = bool(getattr(provider, "simulated", False))
+        models = taken.models
         old = self._offers.get(id)
-        known = old[1].catalogue if old is not None else None
-        if not models and known is not None and known.models and not provider.local:
+        known = old.offer.catalogue if old is not None else None
+        if not models and known is not None and known.models and not self._local[id]:
             return self._failed(id, broken(id, None, "it listed no model at all")), KEEP_FAILURE
         if known is None or known.models != models:
             self._versions += 1
         version = known.version if known is not None and known.models == models else self._versions
         catalogue = Catalogue(id, models, self._clock(), version, simulated)
-        return replace(self._offer(id, catalogue), note=self._unused.pop(id, None)), self._keep
+        unused = self._unused.pop(id, None)
+        note = f"{id}: {taken.note}" if taken.note is not None else unused
+        return replace(self._offer(id, catalogue), note=note), self._keep
 
     def _offer(self, id: str, catalogue: Catalogue) -> Offer:
         return replace(self._unasked(id), catalogue=catalogue, reason=None)
@@ -291,14 +308,14 @@ class Catalogues:
         names = (*names, kind) if kind not in (None, id) else names
         if isinstance(provider, Missing):
             return Offer(id, reason=provider.reason, names=names, kind=kind, configured=False)
-        return Offer(id, reason="its list of models was not asked for", local=provider.local, names=names, kind=kind)
+        return Offer(id, reason="its list of models was not asked for", local=self._local[id], names=names, kind=kind)
 
     def _failed(self, id: str, failure: ProviderFailure) -> Offer:
         """An older list serves on, and says so; without one the provider is out, with the reason."""
         old = self._offers.get(id)
-        if old is not None and old[1].catalogue is not None:
+        if old is not None and old.offer.catalogue is not None:
             note = f"{id}: its list of models is an old one, since the newest try failed ({failure})"
-            return replace(self._offer(id, old[1].catalogue), note=note, stale=f"the newest try failed ({failure})")
+            return replace(self._offer(id, old.offer.catalogue), note=note, stale=f"the newest try failed ({failure})")
         told = failure.kind is FailureKind.REFUSED and failure.status is None
         reason = failure.message if told else f"its list of models could not be fetched ({failure})"
         return replace(self._unasked(id), reason=reason, note=self._unused.get(id))
@@ -308,8 +325,10 @@ class Catalogues:
         tasks = [*self._reading.values(), *self._asking.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._saving.values(), return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSING)
+        if self._saving:
+            await asyncio.wait(self._saving.values(), timeout=CLOSING)
 
 
 _Work: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
@@ -331,16 +350,12 @@ async def _all_of(tasks: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _cleaned(id: str, listed: Iterable[Any]) -> tuple[ModelInfo, ...]:
-    """Each model once, as it was first listed; what has no name cannot be asked for. Raises ProviderFailure for too many."""
-    found: dict[str, ModelInfo] = {}
-    for number, entry in enumerate(listed):
-        if number >= MOST_MODELS:
-            raise broken(id, None, f"it lists more than {MOST_MODELS:,} models")
-        model = model_info(entry)
-        if model.id.strip():
-            found.setdefault(model.id, model)
-    return tuple(found.values())
+def _is_local(provider: Provider | Missing) -> bool:
+    """What a host's own provider says, if it says it plainly."""
+    try:
+        return not isinstance(provider, Missing) and provider.local is True
+    except Exception:  # noqa: BLE001 - a host's own provider may raise anything
+        return False
 
 
 def _may_be_saved(provider: Provider | Missing | None) -> bool:

@@ -15,6 +15,7 @@ from bundle_loader.providers import table
 from bundle_loader.providers.anthropic import AnthropicProvider
 from bundle_loader.providers.base import ChatRequest, Provider
 from bundle_loader.providers.compatible import CompatibleProvider
+from bundle_loader.providers.credentials import names_a_file
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.google import GoogleProvider
 from bundle_loader.providers.link import Way
@@ -155,8 +156,8 @@ def vertex(at: Place) -> GoogleProvider:
 
 
 def _credentials(key: str) -> Any:
-    """Of a service account's file, whose name ends in .json and whose tokens the SDK renews, else of an access token."""
-    if key.endswith(".json"):
+    """Of a service account's file, whose tokens the SDK renews, else of an access token."""
+    if names_a_file(key):
         from google.oauth2 import service_account
 
         return service_account.Credentials.from_service_account_file(key, scopes=[_SCOPE])  # type: ignore[no-untyped-call]

@@ -11,12 +11,11 @@ from bundle_loader.providers import compatible_models, faults, table
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint
 from bundle_loader.providers.link import Way
+from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.openai import ChatCalls
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.providers.unlisted import filled
 from bundle_loader.routing.catalogue import ModelInfo
-
-_MOST_PAGES = 100
 
 
 class CompatibleProvider:
@@ -68,19 +67,21 @@ class CompatibleProvider:
         import httpx2
 
         models: list[ModelInfo] = []
+        pages = Pages(self.id)
         address = first = f"{self._calls.base_url.rstrip('/')}/{self._calls.row.models_path}"
-        for _ in range(_MOST_PAGES):
+        while True:
             response = await client.get(address, cast_to=httpx2.Response)
             try:
-                entries, following = compatible_models.page(response.json())
-                models += [compatible_models.info(entry) for entry in entries]
+                page = compatible_models.page(response.json())
+                models += [compatible_models.info(entry) for entry in page.entries]
             except ValueError as wrong:
                 raise faults.broken(self.id, None, f"the list of models: {wrong}") from None
-            if not following:
+            following = pages.following(len(page.entries), page.following, page.more)
+            if following is None:
+                pages.end(page.total)
                 return filled(models, self._calls.row)
             # only the query is taken: the key goes to no other server, and a gateway's own path stays
             address = f"{first}?{urlsplit(following).query}"
-        raise faults.broken(self.id, None, f"the list of models has no end after {_MOST_PAGES} pages")
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[StreamPart]:
         """Any number of `Delta`s, then one `Turn`."""

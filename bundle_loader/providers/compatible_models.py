@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from bundle_loader.providers.moments import moment
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.model_entries import price_text, sound
 
 _WINDOWS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
 _LOADED = ("loaded_context_length", "context_length")
@@ -27,17 +29,34 @@ _WORDS = {
 _CENTS_PER_100M = Decimal("1e-10")
 
 
-def page(body: Any) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-    """The entries of one page, and the link to the next. Raises ValueError for a body that is no list of models."""
-    following = None
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page; what it says of the others is as it was written, None where it does not say."""
+
+    entries: Sequence[Mapping[str, Any]]
+    following: object = None
+    """The link to the next."""
+    more: object = None
+    """Whether more follow."""
+    total: object = None
+    """How many models all pages have together, where the page does not say itself whether it is the last."""
+
+
+def page(body: Any) -> Page:
+    """What one body holds. Raises ValueError for one that is no list of models."""
+    following = more = total = None
     entries = body
     if isinstance(body, Mapping):
         entries = body.get("data") if "data" in body else body.get("models")
         links = body.get("links")
         following = links.get("next") if isinstance(links, Mapping) else None
+        more = body.get("has_more")
+        # a list that says that no page follows is believed, whatever its total counts
+        ended = more is False or (isinstance(links, Mapping) and "next" in links)
+        total = None if ended else body.get("total_count")
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise ValueError("the wrong shape")
-    return entries, following if isinstance(following, str) else None
+    return Page(entries, following, more, total)
 
 
 def info(entry: Mapping[str, Any]) -> ModelInfo:
@@ -47,7 +66,8 @@ def info(entry: Mapping[str, Any]) -> ModelInfo:
         raise ValueError("an entry without an id")
     extra = {key: value for key, value in entry.items() if key not in _LEFT_OUT}
     told = _told(entry)
-    return ModelInfo(
+    aliases = entry.get("aliases")
+    model = ModelInfo(
         id=id,
         created=moment(entry.get("created")),
         window=_window(entry),
@@ -58,9 +78,10 @@ def info(entry: Mapping[str, Any]) -> ModelInfo:
         stage=_stage(entry),
         retires=_ends(entry),
         prices=_prices(entry),
-        aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str) and alias != id),
+        aliases=tuple(alias for alias in aliases if isinstance(alias, str) and alias != id) if isinstance(aliases, list) else (),
         extra=extra,
     )
+    return sound(model)
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
@@ -123,9 +144,10 @@ def _modalities(entry: Mapping[str, Any], key: str) -> list[Any]:
 def _kind(entry: Mapping[str, Any]) -> str | None:
     outputs = _modalities(entry, "output_modalities")
     if outputs:
-        return "chat" if "text" in outputs else _KINDS.get(str(outputs[0]), str(outputs[0]))
+        first = outputs[0] if isinstance(outputs[0], str) else None
+        return "chat" if "text" in outputs else _KINDS.get(first or "", first)
     written = _mapping(entry, "capabilities")
-    if "completion_chat" in written:
+    if isinstance(written.get("completion_chat"), bool):
         task = next((task for task in _TASKS if written.get(task)), "other")
         return "chat" if written["completion_chat"] else task
     return _KINDS.get(str(entry.get("type")))
@@ -139,7 +161,8 @@ def _ends(entry: Mapping[str, Any]) -> datetime | None:
 def _stage(entry: Mapping[str, Any]) -> str | None:
     if entry.get("active") is False:
         return "retired"
-    return "deprecated" if any(entry.get(key) for key in _ENDED) else None
+    # a date, or a word of it
+    return "deprecated" if any(isinstance(told := entry.get(key), str | int | float) and told for key in _ENDED) else None
 
 
 def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -155,26 +178,15 @@ def _prices(entry: Mapping[str, Any]) -> dict[str, str]:
         "request": "request",
         "search": "web_search",
     }
-    found = {name: _decimal(pricing.get(key)) for name, key in names.items()}
+    # a relay writes -1 where the price depends on whom it picks
+    found = {name: price_text(pricing.get(key)) for name, key in names.items()}
     cents = {
         "input": "prompt_text_token_price",
         "output": "completion_text_token_price",
         "cache_read": "cached_prompt_text_token_price",
     }
-    for name, key in cents.items():
-        price = _decimal(entry.get(key))
-        if price is not None:
-            found[name] = price * _CENTS_PER_100M
-    # a relay writes -1 where the price depends on whom it picks
-    return {name: format(price.normalize(), "f") for name, price in found.items() if price is not None and price >= 0}
-
-
-def _decimal(value: Any) -> Decimal | None:
-    try:
-        price = Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-    except InvalidOperation:
-        return None
-    return price if price is not None and price.is_finite() else None
+    found |= {name: price for name, key in cents.items() if (price := price_text(entry.get(key), _CENTS_PER_100M)) is not None}
+    return {name: price for name, price in found.items() if price is not None}
 
 
 def _first(keys: Iterable[str], *places: Mapping[str, Any]) -> int | None:

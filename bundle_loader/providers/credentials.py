@@ -21,12 +21,12 @@ class Layer:
 
 
 class Variables(Mapping[str, str]):
-    """Variables of several places, the first that has one wins, be it empty. No value is in its repr.
+    """Variables of several places, the first that has one wins. No value is in its repr.
 
     Where a key comes from:
-    1. the process's own environment,
+    1. the process's own environment, where an empty one says that there is none,
     2. the project's `.env`,
-    3. `.env` in the home folder.
+    3. `.env` in the home folder. A blank line of a file says nothing.
     """
 
     def __init__(self, layers: Sequence[Layer], notes: Sequence[str] = ()) -> None:
@@ -51,7 +51,7 @@ class Variables(Mapping[str, str]):
         """The first of the names that is set, in the first place that has any of them."""
         for layer in self.layers:
             for name in names:
-                if layer.values.get(name) and self._whole[name] == layer.values[name]:
+                if layer.values.get(name, "").strip() and self._whole[name] == layer.values[name]:
                     return Found(name, layer.where, self._whole[name])
         return None
 
@@ -78,6 +78,20 @@ def key_of(row: ProviderRow, environment: Mapping[str, str], settings: ProviderS
     """The first of the provider's key variables that is set, without the white space around it."""
     found = found_key(row, environment, settings)
     return found.value.strip() or None if found is not None else None
+
+
+def unsendable(row: ProviderRow, environment: Mapping[str, str], settings: ProviderSettings | None = None) -> str | None:
+    """Why a key that is there cannot be sent, without the key; None where it can, and for the name of a file."""
+    found = found_key(row, environment, settings)
+    key = found.value.strip() if found is not None else ""
+    if found is None or all("!" <= character <= "~" for character in key) or (row.key_files and names_a_file(key)):
+        return None
+    return f"the key in {found.variable} has a character that no header may have; it was read from {found.where}"
+
+
+def names_a_file(key: str) -> bool:
+    """Whether what stands in place of a key is the name of a file with it."""
+    return key.strip().casefold().endswith(".json")
 
 
 def address_of(row: ProviderRow, environment: Mapping[str, str], settings: ProviderSettings | None = None) -> str | None:

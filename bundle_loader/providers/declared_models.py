@@ -7,9 +7,17 @@ from typing import Any
 
 from bundle_loader.messages import StreamPart
 from bundle_loader.providers.base import ChatRequest, Provider
+from bundle_loader.providers.ollama_models import named_elsewhere
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.providers.unlisted import filled
 from bundle_loader.routing.catalogue import ModelInfo
+
+
+def declared_models(ids: Sequence[str], row: ProviderRow | None = None) -> Sequence[ModelInfo]:
+    """What settings declare, each id once, with what the table knows of such ids."""
+    away = [id for id in ids if row is not None and row.adapter == "ollama" and named_elsewhere(id)]
+    told = [ModelInfo(id, declared=True, local=False if id in away else None) for id in dict.fromkeys(ids)]
+    return filled(told, row)
 
 
 class DeclaredModels:
@@ -17,7 +25,7 @@ class DeclaredModels:
 
     def __init__(self, provider: Provider, models: Sequence[str], row: ProviderRow | None = None) -> None:
         self._provider = provider
-        self._models = filled([ModelInfo(id, declared=True) for id in dict.fromkeys(models)], row)
+        self._models = declared_models(models, row)
 
     @property
     def id(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from bundle_loader.declared.tables import ProviderSettings
@@ -12,11 +13,13 @@ from bundle_loader.errors import ProviderFailure
 from bundle_loader.masking import masked
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
+from bundle_loader.providers.faults import words_of
 
 GROUP: Final = "bundle_loader.providers"
 """The group of entry points; the name of one is the kind of provider that it gives."""
 _MEMBERS: Final = ("id", "local", "list_models", "stream", "aclose")
 _LONGEST_REASON: Final = 300
+_MOST_VARIABLES: Final = 1000
 
 
 class ProviderFactory(Protocol):
@@ -77,11 +80,11 @@ class Packages:
             raise Cannot(_twice(kind, found))
         said = settings or ProviderSettings()
         factory = _guarded(found[0], {}, found[0].load)
-        variables = getattr(factory, "variables", None)
-        if isinstance(variables, str) or not isinstance(variables, Sequence) or not callable(factory):
+        variables = _guarded(found[0], {}, lambda: _variables(factory))
+        if variables is None or not callable(factory):
             raise Cannot(f"{_package(found[0])}: its entry point must load a function or class with the list 'variables'")
         names = (*variables, *((said.key_variable,) if said.key_variable else ()))
-        own = {name: environment[name] for name in names if isinstance(name, str) and name in environment}
+        own = {name: environment[name] for name in names if name in environment}
         provider = _guarded(found[0], own, lambda: factory(id, own, said))
         return _checked(found[0], own, id, provider)
 
@@ -96,11 +99,25 @@ def _guarded(found: importlib.metadata.EntryPoint, own: Mapping[str, str], work:
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - another package's code may raise anything
-        said = error.message if isinstance(error, ProviderFailure) else f"{type(error).__name__}: {error}"
+        words = words_of(error)
+        named = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        said = error.message if type(error) is ProviderFailure else named
+    except KeyboardInterrupt:
+        raise
     except SystemExit:
         said = "it ended the program"
+    except BaseException as error:  # noqa: BLE001 - a cancellation of its own making would end whoever opens the host
+        said = f"it raised {type(error).__name__}"
     # raised out here so that it has no context, which could hold a key
     raise Cannot(f"{_package(found)}: {_without(said, own)}")
+
+
+def _variables(factory: Any) -> tuple[str, ...] | None:
+    """The names that it declares; None where it declares none, or something else."""
+    declared = getattr(factory, "variables", None)
+    if isinstance(declared, str) or not isinstance(declared, Sequence):
+        return None
+    return tuple(name for name in islice(declared, _MOST_VARIABLES) if isinstance(name, str))
 
 
 def _checked(found: importlib.metadata.EntryPoint, own: Mapping[str, str], id: str, provider: Any) -> Provider:
@@ -108,7 +125,7 @@ def _checked(found: importlib.metadata.EntryPoint, own: Mapping[str, str], id: s
     missing = [name for name in _MEMBERS if not _guarded(found, own, lambda name=name: hasattr(provider, name))]  # type: ignore[misc]
     if missing:
         raise Cannot(f"{_package(found)}: what its factory gives is no provider: it has no {', '.join(missing)}")
-    if _guarded(found, own, lambda: provider.id) != id:
+    if not _guarded(found, own, lambda: isinstance(provider.id, str) and provider.id == id):
         raise Cannot(f"{_package(found)}: its factory was asked for '{id}' and gave a provider of another id")
     url = _guarded(found, own, lambda: getattr(provider, "base_url", None))
     if isinstance(url, str) and _guarded(found, own, lambda: bool(provider.local)) and not table.is_private(url):

@@ -13,7 +13,7 @@ from dotenv.parser import parse_stream
 
 from bundle_loader.errors import DeclarationError
 from bundle_loader.providers import table
-from bundle_loader.providers.credentials import ENVIRONMENT, Layer, Variables
+from bundle_loader.providers.credentials import ENVIRONMENT, Layer, Variables, names_a_file
 from bundle_loader.sources.files import Reader, real, root_of
 from bundle_loader.sources.settings import trusts
 
@@ -26,7 +26,8 @@ def with_env_files(environment: Mapping[str, str], here: Path | None = None) -> 
     """The environment, and behind it what the project's and the home folder's `.env` say. A missing file is nothing.
 
     The project's is the nearest above `here` (the current folder) up to the project's root. Unless the user's settings trust
-    that folder, only the variables are taken from it in which the provider table looks for keys.
+    that folder, only the variables are taken from it in which the provider table looks for keys, and no names of files: a file of
+    a service account says where the SDK sends. A blank value is none.
     """
     own = Layer(ENVIRONMENT, dict(environment))
     layers, notes = [own], list[str]()
@@ -88,8 +89,12 @@ def _add(layers: list[Layer], notes: list[str], path: Path, shown: str, only: fr
         line = binding.original.line + binding.original.string[: _leading(binding.original.string)].count("\n")
         if binding.error or (binding.key is not None and not _VARIABLE.fullmatch(binding.key)):
             unread.append(line)
-        elif binding.key is not None and binding.value is not None and (only is None or binding.key in only):
-            values[binding.key] = binding.value
+        elif binding.key is None or not (binding.value or "").strip() or (only is not None and binding.key not in only):
+            continue
+        elif only is not None and (binding.key in table.key_files() or names_a_file(binding.value or "")):
+            notes.append(f"{shown}: {binding.key} is not taken: it names a file, and the settings do not trust this project")
+        else:
+            values[binding.key] = binding.value or ""
     layers.append(Layer(shown, values))
     if unread:
         told = ", ".join(map(str, unread[:_MOST_LINES_TOLD])) + (", ..." if len(unread) > _MOST_LINES_TOLD else "")

@@ -234,12 +234,21 @@ def no_client(error: Exception, provider: str, model: str | None) -> ProviderFai
 
 def foreign(error: Exception, provider: str, model: str | None) -> ProviderFailure:
     """What a provider of somebody else's raised that is no `ProviderFailure`: it costs a hop, not the delegation."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    words = words_of(error)
+    said = f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, TimeoutError):
         return too_slow(provider, model)
     if isinstance(error, OSError):
         return unreachable(provider, model, said)
     return broken(provider, model, f"the provider broke ({said})")
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says; nothing where that itself fails, as it may with another package's."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - another package's method may raise anything
+        return ""
 
 
 def no_key(provider: str, variables: tuple[str, ...]) -> ProviderFailure:

@@ -12,17 +12,18 @@ from typing import Any, Unpack
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart
 from bundle_loader.providers import config, faults, google_wire, limit_headers, table
-from bundle_loader.providers.aiohttp_session import httpx_client, open_session
+from bundle_loader.providers.aiohttp_session import httpx_client, open_session, trusted
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.bounded import bounded_response
 from bundle_loader.providers.echoes import without_secret
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.google_faults import sort
 from bundle_loader.providers.link import Link, Way, link
+from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.sdk_client import SdkClients
 from bundle_loader.providers.table import ProviderRow
-from bundle_loader.providers.watched import Watched, current
+from bundle_loader.providers.watched import Watched
 from bundle_loader.routing.catalogue import ModelInfo
 
 _MODULES = ("google.genai", "google.genai.types", "google.auth.aio.credentials", "httpcore2", "truststore", "aiohttp")
@@ -159,15 +160,11 @@ class GoogleProvider:
         client = await self._clients.get()
         pager = await client.models.list(config={"page_size": _PAGE_SIZE})
         found = list(pager.page)
-        tokens: set[str] = set()
-        while token := pager.config.get("page_token"):
-            if token in tokens:
-                raise faults.broken(self._id, None, "the list of models leads back to an earlier page")
-            tokens.add(token)
-            page = await pager.next_page()
-            if not page:
-                # a body of another shape is no error to the SDK
-                raise faults.broken(self._id, None, "a later page of the list of models holds none")
+        pages = Pages(self._id)
+        page = found
+        while pages.following(len(page), pager.config.get("page_token")) is not None:
+            # a body of another shape is no error to the SDK, and gives none
+            page = await pager.next_page() or []
             found += page
         return found
 
@@ -204,7 +201,12 @@ class _Client:
 
         if link.client is None:
             self._session: Any = open_session(base_url, link)
-            sender: dict[str, Any] = {"aiohttp_client": self._session, "async_client_args": {"allow_redirects": False}}
+            # the SDK brings certificates of its own to each request, unless it is given others
+            context = {"ssl": trusted(link)} if link.ca_file is not None else {}
+            sender: dict[str, Any] = {
+                "aiohttp_client": self._session,
+                "async_client_args": {"allow_redirects": False, **context},
+            }
             self._close = self._session.close
         else:
             self._session = _through(base_url, link)
@@ -236,16 +238,11 @@ class _Client:
 
 
 def _through(base_url: str, link: Link) -> Any:
-    """The caller's own client, reporting each response to the `Watched` request of its task."""
+    """The caller's own client."""
     import httpx2
 
-    async def watch(response: Any) -> None:
-        watched = current()
-        if watched is not None:
-            watched.saw(response.status_code, response.headers)
-
     limit = httpx2.Timeout(None, connect=link.connect)
-    return httpx_client(httpx2, base_url, link, timeout=limit, event_hooks={"response": [watch, bounded_response]})
+    return httpx_client(httpx2, base_url, link, timeout=limit, event_hooks={"response": [bounded_response]})
 
 
 def _milliseconds(seconds: float) -> int:

@@ -16,7 +16,7 @@ from bundle_loader.providers.clouds import NotSupported, Place, cloud
 from bundle_loader.providers.compatible import CompatibleProvider
 from bundle_loader.providers.copilot import CopilotProvider
 from bundle_loader.providers.copilot_cli import cli_missing, sdk_missing
-from bundle_loader.providers.credentials import address_of, found_key, key_of, missing_key
+from bundle_loader.providers.credentials import address_of, found_key, key_of, missing_key, unsendable
 from bundle_loader.providers.declared_models import DeclaredModels
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.entry_points import Cannot, Packages, installed
@@ -167,12 +167,12 @@ def _mount(
     key, url = key_of(row, environment, settings), address_of(row, environment, settings)
     if key is None and row.key_required:
         raise Cannot(missing_key(row, settings, environment))
+    if (wrong := unsendable(row, environment, settings)) is not None:
+        raise Cannot(wrong)
     way = _way(settings or ProviderSettings(), timeouts)
     if row.adapter == "copilot":
         if "proxy" in way or "ca_file" in way:
-            raise Cannot(
-                "its program makes its own connections; remove 'proxy' and 'ca_file', and set what the program reads itself"
-            )
+            raise Cannot("its program makes its own connections; remove 'proxy' and 'ca_file', and set what it reads itself")
         return _copilot(id, key, environment)
     if row.adapter in _CLOUDS:
         return cloud(Place(row, id, url or "", key or "", settings or ProviderSettings(), way))
@@ -188,8 +188,8 @@ def _way(settings: ProviderSettings, timeouts: Timeouts) -> Way:
     if settings.proxy is not None:
         way["proxy"] = settings.proxy
     if settings.ca_file is not None:
-        way["ca_file"] = found_file(settings.ca_file)
-        if (wrong := unreadable(way["ca_file"])) is not None:
+        way["ca_file"] = file = found_file(settings.ca_file)
+        if (wrong := unreadable(file)) is not None:
             raise Cannot(wrong)
     return way
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
+
+_LATEST: Final = 1e11
+"""Seconds since the epoch (in the year 5138): what is later is a mistake, or what an SDK makes of one."""
 
 
 def moment(told: object) -> datetime | None:
@@ -17,7 +21,7 @@ def moment(told: object) -> datetime | None:
             return None
     if isinstance(told, datetime):
         aware = told if told.tzinfo else told.replace(tzinfo=UTC)
-        return aware if aware.timestamp() > 0 else None
-    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < 1e11:
+        return aware if 0 < aware.timestamp() < _LATEST else None
+    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < _LATEST:
         return None
     return datetime.fromtimestamp(told, UTC)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from bundle_loader.errors import ProviderFailure
 from bundle_loader.messages import Delta, StreamPart
-from bundle_loader.providers import config, faults, ollama_wire, table
+from bundle_loader.providers import config, faults, ollama_models, ollama_wire, table
 from bundle_loader.providers.aiohttp_session import httpx_transport
 from bundle_loader.providers.base import ChatRequest
-from bundle_loader.providers.bounded import bounded_response
+from bundle_loader.providers.bounded import bounded_response, whole
 from bundle_loader.providers.echoes import without_secret
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Link, Way, link
@@ -51,6 +51,7 @@ class OllamaProvider:
         self._local = _is_private(self._base_url)
         self._link = link(way, local=self._local)
         self._clients = SdkClients(self._build, *_MODULES)
+        self._shown = ollama_models.Shown()
 
     @property
     def base_url(self) -> str:
@@ -74,14 +75,14 @@ class OllamaProvider:
         return self._local
 
     async def list_models(self) -> Sequence[ModelInfo]:
-        """What the server has pulled. Raises `ProviderFailure`."""
+        """What the server has pulled, and what it shows of each. Raises `ProviderFailure`."""
         watched = Watched(_LIST_SECONDS)
         failed: ProviderFailure | None = None
         models: list[ModelInfo] = []
         try:
             client = await watched.step(self._clients.get())
-            listed = await watched.step(client.list())
-            models = [_info(model) for model in listed.models if model.model]
+            listed = ollama_models.entries(await watched.step(client.tags()))
+            models = await self._shown.added([ollama_models.info(entry) for entry in listed], client.show)
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of the SDK may pass
             failed = self._failure(error, None, watched)
         finally:
@@ -169,10 +170,17 @@ class _Client:
             follow_redirects=False,
             trust_env=False,
             transport=httpx_transport(httpx, base_url, link),
-            event_hooks={"request": [] if key else [without_key], "response": [bounded_response]},
+            event_hooks={"request": [] if key else [without_key], "response": [bounded_response, _bounded_show]},
         )
-        self.list = self._client.list
         self.chat = self._client.chat
+
+    async def tags(self) -> Any:
+        """The list as the server wrote it: the SDK's own leaves out where a model runs, and fails for one odd field."""
+        return (await self._client._request_raw("GET", "/api/tags")).json()
+
+    async def show(self, id: str) -> Any:
+        """What a model is, as the server wrote it."""
+        return (await self._client._request_raw("POST", "/api/show", json={"model": id})).json()
 
     async def close(self) -> None:
         await self._client.close()
@@ -186,31 +194,7 @@ def _is_private(url: str) -> bool:
         return False
 
 
-def _info(model: Any) -> ModelInfo:
-    details = model.details
-    extra: dict[str, object] = {
-        "modified_at": model.modified_at,
-        "size": int(model.size) if model.size is not None else None,
-        "family": details.family if details else None,
-        "parameter_size": details.parameter_size if details else None,
-        "quantization_level": details.quantization_level if details else None,
-    }
-    kept: Mapping[str, object] = {key: value for key, value in extra.items() if value is not None}
-    return ModelInfo(
-        id=model.model,
-        kind="embedding" if details and _only_embeds([details.family, *(details.families or ())]) else None,
-        digest=model.digest or None,
-        local=False if _is_remote(model.model) else None,
-        extra=kept,
-    )
-
-
-def _only_embeds(families: Sequence[str | None]) -> bool:
-    """The architectures after BERT read text and write none: bert, nomic-bert, jina-bert-v2, modern-bert, ..."""
-    return any("bert" in family.lower() for family in families if family)
-
-
-def _is_remote(id: str) -> bool:
-    """Ollama passes the models whose tag is or ends in `cloud` on to the vendor's own servers."""
-    tag = id.rpartition(":")[2]
-    return tag == "cloud" or tag.endswith("-cloud")
+async def _bounded_show(response: httpx.Response) -> None:
+    """What is shown of a model is asked for with POST, and may have licences in it."""
+    if response.request.url.path.endswith("/api/show"):
+        response._content = await whole(response.aiter_bytes())

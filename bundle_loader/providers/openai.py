@@ -12,6 +12,7 @@ from bundle_loader.providers import config, faults, openai_responses_wire, opena
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.link import Way, link
+from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.moments import moment
 from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.table import ProviderRow
@@ -175,6 +176,7 @@ class OpenAIProvider:
         entries = getattr(page, "data", None)
         if not isinstance(entries, list):
             raise faults.broken(self.id, None, "the list of models has the wrong shape")
+        Pages(self.id).following(len(entries), None, getattr(page, "has_more", None))
         return [self._info(entry) for entry in entries]
 
     def _info(self, entry: Any) -> ModelInfo:

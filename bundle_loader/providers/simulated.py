@@ -16,11 +16,12 @@ from bundle_loader.errors import RequestError, did_you_mean
 from bundle_loader.messages import Delta, Finish, Message, Part, StreamPart, Text, Thinking, ToolCall, ToolResult, Turn, Usage
 from bundle_loader.providers import faults as meanings
 from bundle_loader.providers.base import ChatRequest
+from bundle_loader.providers.instances import Settings, declared_of, instances, runs_here, shipped_of
 from bundle_loader.providers.simulated_faults import FAULT_WORDS as FAULT_WORDS
 from bundle_loader.providers.simulated_faults import SimulatedFault, parse_fault
 from bundle_loader.providers.simulated_value import simulated_value
 from bundle_loader.providers.snapshot import model_info, snapshot_models, snapshot_providers
-from bundle_loader.providers.table import canonical, row
+from bundle_loader.providers.table import canonical
 from bundle_loader.routing.catalogue import ModelInfo
 
 _BYTES_PER_TOKEN = 4
@@ -180,9 +181,14 @@ class SimulatedProvider:
 
 
 def simulated_providers(
-    faults: Mapping[str, str] | None = None, *, ids: Iterable[str] | None = None
+    faults: Mapping[str, str] | None = None,
+    *,
+    ids: Iterable[str] | None = None,
+    settings: Settings | None = None,
 ) -> dict[str, SimulatedProvider]:
-    """One simulated provider for each list in the shipped snapshot, or for `ids`, by id.
+    """One simulated provider for each list in the shipped snapshot, or for `ids`, by id, and for each instance of `settings`.
+
+    An instance lists what it declares, else what is shipped for its kind; without either it is left out.
 
     `faults` is provider id -> fault (`{"anthropic": "503"}`). Aliases (`gemini`) stand for their ids. The order is
     anthropic, openai, google, github-copilot, ollama, then the others by name; that of `ids` where given. Raises
@@ -193,13 +199,16 @@ def simulated_providers(
         chosen = sorted(shipped, key=lambda id: (_FIRST_PLACES.index(id) if id in _FIRST_PLACES else len(shipped), id))
     else:
         chosen = [_known(name, shipped, "simulate") for name in ids]
+    said = settings or {}
+    lists = {id: declared_of(id, said) or shipped_of(id, said) for id in dict.fromkeys((*chosen, *instances(said)))}
+    chosen = [id for id in lists if lists[id]]
     wanted: dict[str, SimulatedFault] = {}
     for name, text in (faults or {}).items():
         id = _known(name, chosen, "fault for")
         if id in wanted:
             raise RequestError(f"two faults for the provider {id}")
         wanted[id] = parse_fault(text)
-    return {id: SimulatedProvider(id, local=_is_local(id), fault=wanted.get(id)) for id in chosen}
+    return {id: SimulatedProvider(id, models=lists[id], local=runs_here(id, said), fault=wanted.get(id)) for id in chosen}
 
 
 def _known(name: str, known: Sequence[str], what: str) -> str:
@@ -207,11 +216,6 @@ def _known(name: str, known: Sequence[str], what: str) -> str:
     if id not in known:
         raise RequestError(f"{what} {name!r}: no such provider here{did_you_mean(name, known)}; there are {', '.join(known)}")
     return id
-
-
-def _is_local(id: str) -> bool:
-    found = row(id)
-    return found is not None and found.local
 
 
 def _as_reply(value: str | Reply) -> Reply:

@@ -89,6 +89,8 @@ class ProviderRow:
     """The settings that an instance cannot do without."""
     api_version: str | None = None
     """The version of the API that is asked for."""
+    key_files: tuple[str, ...] = ()
+    """Those of `key_variables` that name a file with the key."""
     not_keys: tuple[str, ...] = ()
     """Variables that others take for credentials of this provider, and that are not supported here."""
     messages_models: tuple[str, ...] = ()
@@ -125,6 +127,12 @@ def row(name: str) -> ProviderRow | None:
 def key_variables() -> frozenset[str]:
     """Every variable in which a provider of the table looks for its key."""
     return frozenset(name for row in rows().values() for name in row.key_variables)
+
+
+@cache
+def key_files() -> frozenset[str]:
+    """Those of them that name a file."""
+    return frozenset(name for row in rows().values() for name in row.key_files)
 
 
 def _row(id: str, fields: Mapping[str, Any]) -> ProviderRow:

@@ -51,6 +51,20 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A model that would have been the best of its preference, and the one that stands in for it."""
+
+    provider: str
+    model: str
+    instead: str
+    """The other model of the same provider."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model} was passed over: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Candidates in order, every rejection with its reason, and who decided."""
 
@@ -66,6 +80,8 @@ class Route:
     """What budgets, and vendors that take no more for now, had against models that could serve."""
     waiting: tuple[tuple[Candidate, Down], ...] = field(default=(), repr=False)
     """Of each preference that gave no candidate because its models are down, the best: worth waiting for once all else failed."""
+    passed: tuple[Passed, ...] = field(default=(), repr=False)
+    """Models that are down, or that budgets hold back, for which a candidate stands in."""
 
     @property
     def chosen(self) -> Candidate | None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import combinations
 
-from bundle_loader.routing.id_words import NEUTRAL
+from bundle_loader.routing.id_words import LINES, NEUTRAL
 from bundle_loader.routing.model_ids import NO_DATE, NO_VERSION, ModelId
 
 _NOTHING: frozenset[str] = frozenset()
@@ -17,6 +17,7 @@ class Bases:
 
     def __init__(self, ids: Iterable[ModelId], versions: Mapping[str, tuple[int, ...]]) -> None:
         """`versions` is each id's version by its text."""
+        ids = list(ids)
         self._versions = versions
         self._names: dict[Hashable, set[frozenset[str]]] = defaultdict(set)
         self._tokens: dict[str, frozenset[str]] = {}
@@ -24,6 +25,15 @@ class Bases:
         for one in ids:
             self._tokens[one.text] = tokens = _tokens(one)
             self._names[self._release_of(one)].add(tokens)
+        self._editions = {
+            (one.vendor, one.words[0], word)
+            for one in ids
+            for word in LINES & self._tokens[one.text]
+            if one.words
+            and versions[one.text] != NO_VERSION
+            and self._tokens[one.text] - {word} in self._names[self._release_of(one)]
+        }
+        """Vendor, brand and word of a line, where the list itself shows the word to be an edition."""
 
     def beyond(self, one: ModelId) -> frozenset[str]:
         """What the name adds to its base; nothing where it has neither version nor date, or no base."""
@@ -39,6 +49,12 @@ class Bases:
             if part < tokens and one.words[0] in part and part in names:
                 return tokens - part
         return _NOTHING
+
+    def shown_beside(self, one: ModelId, words: frozenset[str]) -> frozenset[str]:
+        """Those of the words that some release of this brand bears beside the same name without it: `pro` of `gpt-6-pro`, where
+        `gpt-5-pro` stands beside `gpt-5`, although there is no `gpt-6`.
+        """
+        return frozenset(word for word in words if (one.vendor, one.words[0], word) in self._editions)
 
     def _shortest_first(self, one: ModelId) -> list[frozenset[str]]:
         release = self._release_of(one)

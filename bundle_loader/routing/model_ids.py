@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -23,6 +23,8 @@ _CONTEXT = re.compile(r"\d+k")
 _EXPERTS = re.compile(r"\d+e")
 _STAGE = re.compile(r"([a-z]+?)(\d+)")
 _VERSION = re.compile(r"(?P<prefix>[a-z]*)(?P<numbers>\d{1,2}(?:\.\d{1,3})*)(?P<suffix>[a-z]*)")
+_THREE_DIGITS = re.compile(r"[1-9][1-9]\d")
+_FEW = 3
 _SHORT_NUMBER = re.compile(r"0|[1-9]\d?")
 _REVISION = re.compile(r"0\d{1,2}")
 _CLOUD_VENDOR = re.compile(r"(?:[a-z][a-z-]*\.)+(?=[a-z])")
@@ -184,7 +186,24 @@ def read_versions(ids: Iterable[ModelId]) -> dict[str, tuple[int, ...]]:
         if versions and versions[0][0][0] in run_together[one.vendor, one.words[:1]] and len(versions[0][0]) == 1:
             versions = ((divmod(versions[0][0][0], 10), versions[0][1]), *versions[1:])
         read[one.text] = _flat(versions)
+    listed: dict[Hashable, set[tuple[int, ...]]] = defaultdict(set)
+    for one in ids:
+        listed[one.vendor, one.words[:1]].add(read[one.text][:2])
+    for one in ids:
+        following = None if one.versions else _following(one.words[1:], listed[one.vendor, one.words[:1]])
+        if following is not None:
+            read[one.text] = _flat(((following, ""),))
     return read
+
+
+def _following(words: Iterable[str], listed: Collection[tuple[int, ...]]) -> tuple[int, int] | None:
+    """`410` read as 4.10, where a version shortly before that is listed: 4.9, or one of the few before it."""
+    for word in words:
+        if _THREE_DIGITS.fullmatch(word):
+            major, minor = divmod(int(word), 100)
+            if any((major, before) in listed for before in range(minor - _FEW, minor)):
+                return major, minor
+    return None
 
 
 def _run_together(majors: Iterable[int]) -> frozenset[int]:

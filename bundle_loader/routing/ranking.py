@@ -198,6 +198,7 @@ class Ranking:
         found |= self._bases.beyond(one) - MAKES
         if self.versions[one.text] == NO_VERSION:
             found |= words & LINES
+        found |= self._bases.shown_beside(one, words & LINES)
         if not one.remade:
             found |= words & MAKES
         if one.vendor and not is_plain_tag(one.tag):

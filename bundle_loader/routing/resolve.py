@@ -43,7 +43,7 @@ class Resolver:
     """Resolves preferences over offers. Keeps orders; holds nothing else.
 
     What a lock says of a pattern:
-    1. The model that the pattern is held to leads, and the others follow in their order.
+    1. The pattern means the model that it is held to, and no other: what a gate has against that one is against the pattern.
     2. Where the pattern does not mean that model any more, it means none, and the reason says what moves the lock.
     3. A lock of live answers says nothing of simulated ones, nor the other way round.
     """
@@ -116,11 +116,12 @@ def _held(found: Resolved, pin: Pin, catalogue: Catalogue, pattern: str) -> Reso
         why = "which it does not match" if listed else "which is not listed any more"
         moves = f"'bundle-loader lock --update {written}' moves it"
         return Resolved(reason=f"'{pattern}' is held to {pin.model} by {pin.place}, {why}; {moves}")
-    if first is found.models[0]:
-        return found
-    rest = tuple(model for model in found.models if model is not first)
-    note = f"{written} is held to {first.id} by {pin.place}; the newest would be {found.models[0].id}"
-    return replace(found, models=(first, *rest), note=note)
+    newest = found.models[0]
+    note = f"{written} is held to {first.id} by {pin.place}"
+    if first is not newest:
+        note += f"; the newest would be {newest.id}"
+    ends = first.retires is not None or first.stage in ("deprecated", "retired")
+    return replace(found, models=(first,), note=note if ends or first is not newest else None)
 
 
 def order(catalogue: Catalogue, pattern: str, policy: OrderPolicy = DEFAULT, listed: ModelList | None = None) -> Resolved:
@@ -128,7 +129,7 @@ def order(catalogue: Catalogue, pattern: str, policy: OrderPolicy = DEFAULT, lis
 
     `listed` is the catalogue's list where it is at hand, made ready to be asked.
     """
-    if is_pattern(pattern):
+    if is_pattern(pattern) and not _listed(catalogue, pattern):
         matches = tuple((listed or ModelList(catalogue.models)).newest(pattern, policy))
         if matches:
             return Resolved(matches)
@@ -136,12 +137,24 @@ def order(catalogue: Catalogue, pattern: str, policy: OrderPolicy = DEFAULT, lis
     return _exact(catalogue, pattern, policy)
 
 
+def _listed(catalogue: Catalogue, text: str) -> bool:
+    """Whether what looks like a pattern is an id: some have a `[` in them."""
+    return "[" in text and any(model.id == text for model in catalogue.models)
+
+
 def _exact(catalogue: Catalogue, written: str, policy: OrderPolicy) -> Resolved:
-    """An exact id as listed, as a declared alias, or as the name of its listed snapshots."""
-    folded = written.casefold()
+    """An exact id as listed, as a declared alias, or as the name of its listed snapshots.
+
+    A `models/` in front says nothing (Gemini), nor does a `:latest` behind (Ollama). Of ids that differ in case only, the
+    one that is written so is meant.
+    """
     by_id = {model.id.casefold(): model for model in catalogue.models}
-    if folded in by_id:
-        return Resolved((by_id[folded],))
+    same = {model.id: model for model in catalogue.models}
+    for name in (written, written.removeprefix("models/"), f"{written}:latest"):
+        found = same.get(name) or by_id.get(name.casefold())
+        if found is not None:
+            return Resolved((found,), stands_for=None if found.id.casefold() == written.casefold() else written)
+    folded = written.casefold()
     bearing = [model for model in catalogue.models if any(alias.casefold() == folded for alias in model.aliases)]
     if bearing:
         return Resolved(tuple(ModelList(bearing).newest("*", policy)), stands_for=written)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
-from bundle_loader.routing.candidate import Candidate, Rejection, Route
+from bundle_loader.routing.candidate import Candidate, Passed, Rejection, Route
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.gates import (
     FORBIDDEN,
@@ -72,6 +72,7 @@ def route_selection(
         tuple(notes + walk.notes),
         tuple(walk.barred),
         tuple(walk.waiting),
+        tuple(walk.passed),
     )
 
 
@@ -116,7 +117,8 @@ class _Walk:
         self._limited = bool(standing.accounts or standing.closed or standing.down)
         self._down: list[tuple[Candidate, Down]] = []
         """Models of the preference at hand that are down."""
-        self._passed: list[str] = []
+        self.passed: list[Passed] = []
+        self._passed: list[tuple[str, str]] = []
         """Models of the preference at hand that budgets kept from being its best."""
 
     def admit(self, preference: Preference, offer: Offer | None, resolved: Resolved) -> Candidate | Rejection:
@@ -154,7 +156,7 @@ class _Walk:
             self._down.append((candidate, down))
             reason = down.told(self._standing.taken)
             if best is None:
-                self._passed.append(f"{offer.provider}/{model.id} was passed over: {reason}")
+                self._passed.append((model.id, reason))
             return reason
         bar = budget(self._request, candidate, self._tier, self._standing, self._price_of)
         if bar is None:
@@ -162,7 +164,7 @@ class _Walk:
         if bar not in self.barred:
             self.barred.append(bar)
         if best is None:
-            self._passed.append(f"{offer.provider}/{model.id} was passed over: {bar.reason}")
+            self._passed.append((model.id, bar.reason))
         return bar.reason
 
     def _made(
@@ -177,9 +179,9 @@ class _Walk:
         self, preference: Preference, offer: Offer, model: ModelInfo, spare: ModelInfo | None, written: str | None
     ) -> Candidate | Rejection:
         self._down.clear()
-        if self._passed:
-            self.notes += (note for note in self._passed if note not in self.notes)
-            self._passed.clear()
+        passed = [Passed(offer.provider, id, model.id, reason) for id, reason in self._passed]
+        self.notes += (str(one) for one in passed if str(one) not in self.notes)
+        self._passed.clear()
         made = self._made(preference, offer, model, spare, written)
         ends = ending(model)
         if ends is not None and (note := f"{made.provider}/{model.id} {ends}") not in self.notes:
@@ -187,6 +189,7 @@ class _Walk:
         for other in self.candidates:
             if (other.provider, other.model) == (made.provider, made.model) and other.config == made.config:
                 return _reject(preference, offer, f"{model.id} is already a candidate, by {other.preference}")
+        self.passed += passed
         return made
 
 

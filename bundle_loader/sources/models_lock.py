@@ -47,6 +47,8 @@ def read_lock_file(path: Path, *, here: Path | None = None, simulated: bool = Fa
     project = path.parent.parent
     if path.parent.name == PROJECT_FOLDER and os.path.lexists(path) and not real(path).is_relative_to(real(project)):
         raise DeclarationError([Fault(shown, 0, 0, "", "is a link that leads out of the project; write the file itself there")])
+    if path.is_dir():
+        raise DeclarationError([Fault(shown, 0, 0, "", "is a folder; remove it, since 'bundle-loader lock' writes this file")])
     lock, faults = read_models_lock(read_yaml_document(reader.read(path), shown), simulated=simulated)
     if faults:
         raise DeclarationError(sorted(faults))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
@@ -85,6 +86,49 @@ def renamed(id: str, environment: Mapping[str, str], settings: ProviderSettings)
 @_factory
 def other_arguments(name: str) -> Spy:
     raise AssertionError(name)
+
+
+class _Raising(type):
+    @property
+    def variables(cls) -> Sequence[str]:
+        raise RuntimeError("no variables")
+
+
+class BadVariables(metaclass=_Raising):
+    pass
+
+
+class _Endless(list[str]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("not to be gone through")
+
+
+class BadSequence(Spy):
+    variables = _Endless(["ACME_API_KEY"])
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class Odd(BaseException):
+    pass
+
+
+@_factory
+def wordless(id: str, environment: Mapping[str, str], settings: ProviderSettings) -> Spy:
+    raise Wordless
+
+
+@_factory
+def cancelling(id: str, environment: Mapping[str, str], settings: ProviderSettings) -> Spy:
+    raise asyncio.CancelledError
+
+
+@_factory
+def odd(id: str, environment: Mapping[str, str], settings: ProviderSettings) -> Spy:
+    raise Odd
 
 
 number = 3

@@ -75,8 +75,9 @@ class _Answers:
 class _Protocol(asyncio.Protocol):
     """Just enough HTTP/1.1: requests with a content-length, one at a time, connections kept."""
 
-    def __init__(self, answers: _Answers, connections: set[asyncio.Transport]) -> None:
+    def __init__(self, answers: _Answers, connections: set[asyncio.Transport], delay: float) -> None:
         self._answers = answers
+        self._delay = delay
         self._connections = connections
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -100,7 +101,11 @@ class _Protocol(asyncio.Protocol):
             if len(rest) < length:
                 return
             method, target, _ = head.split(b" ", 2)
-            self._transport.write(self._answers.find(method, target, rest[:length]))
+            answer = self._answers.find(method, target, rest[:length])
+            if self._delay and method == b"POST":
+                asyncio.get_running_loop().call_later(self._delay, self._transport.write, answer)
+            else:
+                self._transport.write(answer)
             self._buffer = rest[length:]
 
 
@@ -136,12 +141,17 @@ def _frame(answer: Answer | Stream, stream_type: str = "") -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def serving_instantly(world: World, port: int = 0, conversation: Loop = Loop()) -> AsyncIterator[str]:
-    """Serve the default answers of a world as it is now, after the tool calls of `conversation`; gives the base URL."""
+async def serving_instantly(
+    world: World, port: int = 0, conversation: Loop = Loop(), *, delay: float = 0.0
+) -> AsyncIterator[str]:
+    """Serve the default answers of a world as it is now, after the tool calls of `conversation`; gives the base URL.
+
+    Chats are answered after `delay` seconds.
+    """
     answers = _Answers(world, conversation)
     connections: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Protocol(answers, connections), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Protocol(answers, connections, delay), "127.0.0.1", port, backlog=4096)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

@@ -34,6 +34,8 @@ class Reply:
     """More fields of the vendor's own usage object, over those that `usage` comes to."""
     also_said: Mapping[str, Any] = field(default_factory=dict)
     """More fields at the top of the answer (of each chunk), for OpenAI's protocol."""
+    parts: int = PIECES
+    """The most pieces of text in a stream."""
 
     @property
     def reason(self) -> str:
@@ -43,8 +45,8 @@ class Reply:
         return "tools" if self.tool_calls else "stop"
 
     def pieces(self) -> list[str]:
-        """The text as a stream brings it: up to five pieces, at least two when it has two characters."""
-        return split(self.text, PIECES)
+        """The text as a stream brings it: up to `parts` pieces, by default five, at least two when it has two characters."""
+        return split(self.text, self.parts)
 
 
 def split(text: str, pieces: int) -> list[str]:
@@ -68,6 +70,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     where: Where = "chat"
     model: str = "*"
+    at: int | None = None
+    """Pieces of text before a fault in mid-stream; None for about half of the stream."""
 
     @classmethod
     def status(
@@ -94,9 +98,9 @@ class Fault:
         return cls("refused_prompt" if prompt else "refused")
 
     @classmethod
-    def cut(cls, *, abruptly: bool = False) -> Fault:
+    def cut(cls, *, abruptly: bool = False, at: int | None = None) -> Fault:
         """Some text, then the end of the body without the vendor's last words; abruptly: the connection drops in mid-body."""
-        return cls("drop" if abruptly else "cut")
+        return cls("drop" if abruptly else "cut", at=at)
 
     @classmethod
     def malformed(cls) -> Fault:
@@ -109,9 +113,9 @@ class Fault:
         return cls("error_in_stream", word=word, message=message)
 
     @classmethod
-    def stall_midway(cls, seconds: float = 30.0) -> Fault:
-        """Some text, silence, then the rest."""
-        return cls("stall_midway", seconds=seconds)
+    def stall_midway(cls, seconds: float = 30.0, *, at: int | None = None) -> Fault:
+        """Some text (with `at=0` none, but the status and what stands before the text), silence, then the rest."""
+        return cls("stall_midway", seconds=seconds, at=at)
 
     @classmethod
     def stall(cls, seconds: float = 30.0) -> Fault:

@@ -38,6 +38,8 @@ class Stream:
 
     pieces: tuple[bytes, ...]
     shown: int
+    lead: int = 0
+    """How many pieces stand before the first that has text."""
 
 
 class Wire(Protocol):

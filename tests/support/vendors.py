@@ -213,8 +213,9 @@ class Loopback:
     ) -> None:
         await exchange.begin(vendor.wire.stream_type)
         striking = fault if fault is not None and fault.kind in _MID_STREAM else None
+        shown = stream.shown if fault is None or fault.at is None else stream.lead + fault.at
         for number, piece in enumerate(stream.pieces):
-            if striking is not None and number == stream.shown:
+            if striking is not None and number == shown:
                 if striking.kind == "stall_midway":
                     await exchange.pause(striking.seconds)
                 else:
@@ -310,7 +311,7 @@ async def serving(world: World, port: int = 0) -> AsyncIterator[str]:
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    app.connections = server.server_state.connections
+    app.connections = world.connections = server.server_state.connections
     await server.startup()
     listener = server.servers[0]
     try:
@@ -367,8 +368,8 @@ def served_in_thread(world: World, port: int = 0) -> Iterator[str]:
         thread.join()
 
 
-async def _serve_forever(port: int, instant: bool, conversation: Loop) -> None:
-    context = serving_instantly(World(), port, conversation) if instant else serving(World(), port)
+async def _serve_forever(port: int, instant: bool, conversation: Loop, delay: float) -> None:
+    context = serving_instantly(World(), port, conversation, delay=delay) if instant else serving(World(), port)
     async with context as base:
         sys.stdout.write(f"READY {base}\n")
         sys.stdout.flush()
@@ -382,9 +383,10 @@ def main() -> None:
     parser.add_argument("--instant", action="store_true", help="pre-encoded answers, nothing checked or noted")
     parser.add_argument("--turns", type=int, default=0, help="with --instant: turns with tool calls before the answer")
     parser.add_argument("--calls", type=int, default=1, help="with --instant: calls in each of those turns")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each instant answer to a chat")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_forever(options.port, options.instant, Loop(options.turns, options.calls)))
+        asyncio.run(_serve_forever(options.port, options.instant, Loop(options.turns, options.calls), options.delay))
 
 
 if __name__ == "__main__":

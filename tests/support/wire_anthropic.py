@@ -135,7 +135,7 @@ class AnthropicWire:
             {} if reply.usage is None else {"usage": _usage(reply.usage, reply.usage.output_tokens) | dict(reply.also_counted)}
         )
         pieces.append(_event("message_delta", delta=delta, **usage) + _event("message_stop"))
-        return Stream(tuple(pieces), max(1, len(pieces) // 2))
+        return Stream(tuple(pieces), max(1, len(pieces) // 2), 3 if reply.thinking else 1)
 
     def error(self, status: int, word: str = "", message: str = "", retry_after: float | None = None) -> Answer:
         usual, words = _TYPES.get(status, ("invalid_request_error" if status < 500 else "api_error", "Error"))

@@ -119,7 +119,7 @@ class GoogleWire:
         pieces = [_data(self._chunk(frame, reply, [part])) for part in (*_thoughts(reply), *texts)]
         ending = calls or ([] if reply.reason == "refused" else [{"text": ""}])
         pieces.append(_data(self._chunk(frame, reply, ending, last=True)))
-        return Stream(tuple(pieces), len(pieces) // 2)
+        return Stream(tuple(pieces), len(pieces) // 2, len(_thoughts(reply)))
 
     def error(self, status: int, word: str = "", message: str = "", retry_after: float | None = None) -> Answer:
         usual, words = _ERRORS.get(status, ("INVALID_ARGUMENT" if status < 500 else "INTERNAL", "Error."))

@@ -106,7 +106,7 @@ class OllamaWire:
         pieces = [encode(self._line(request, reply, message) | {"done": False}) + b"\n" for message in messages]
         last = self._line(request, reply, {"role": "assistant", "content": ""}) | self._done(reply)
         pieces.append(encode(last) + b"\n")
-        return Stream(tuple(pieces), len(pieces) // 2)
+        return Stream(tuple(pieces), len(pieces) // 2, 1 if reply.thinking else 0)
 
     def error(self, status: int, word: str = "", message: str = "", retry_after: float | None = None) -> Answer:
         headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}

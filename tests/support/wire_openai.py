@@ -137,7 +137,7 @@ class OpenAIWire:
         if counted and reply.usage is not None:
             last += _data(frame | {"choices": [], "usage": _usage(reply.usage) | dict(reply.also_counted)})
         pieces.append(last + b"data: [DONE]\n\n")
-        return Stream(tuple(pieces), max(1, len(pieces) // 2))
+        return Stream(tuple(pieces), max(1, len(pieces) // 2), 2 if reply.thinking else 1)
 
     def error(self, status: int, word: str = "", message: str = "", retry_after: float | None = None) -> Answer:
         kind, code, words = _ERRORS.get(status, ("invalid_request_error" if status < 500 else "server_error", None, "Error."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.support.script import Request
 from tests.support.vendor import Vendor
@@ -23,6 +24,8 @@ class World:
         """`on` names the vendors that are switched on; none named means all of them."""
         self.vendors = {vendor.name: vendor for vendor in _vendors()}
         self.requests: list[Request] = []
+        self.connections: set[Any] = set()
+        """Open connections of clients, while this is served."""
         unknown = set(on) - set(self.vendors)
         if unknown:
             raise ValueError(f"no such vendor: {', '.join(sorted(unknown))}")
