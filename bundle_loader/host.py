@@ -48,7 +48,7 @@ from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
 from bundle_loader.providers.saved import SavedCatalogues, saved_as
-from bundle_loader.providers.simulated import simulated_providers
+from bundle_loader.providers.simulated import check_simulation, simulated_providers
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.named import named_preferences
@@ -113,7 +113,7 @@ class Host:
         most = {"max_depth": max_depth, "max_children": max_children}
         self._most = {name: whole_number(name, value, 0) or 0 for name, value in most.items()}
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
-        _fit(simulate, providers, faults)
+        check_simulation(simulate, providers, faults)
         self._variables = environment if simulate or providers is not None else with_env_files(environment)
         """The environment, and behind it what .env files say."""
         self._own = providers
@@ -148,9 +148,11 @@ class Host:
     def _mount(self, simulate: bool, faults: Mapping[str, str] | None) -> Mapping[str, Provider | Missing]:
         if simulate:
             return simulated_providers(faults, settings=self.bundle.providers)
-        if self._own is not None:
-            return dict(self._own)
-        return live_providers(self._variables, self.bundle.providers, timeouts=self._timeouts)
+        return (
+            dict(self._own)
+            if self._own is not None
+            else live_providers(self._variables, self.bundle.providers, timeouts=self._timeouts)
+        )
 
     def _find_lists(
         self,
@@ -392,10 +394,3 @@ class Host:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
-
-
-def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mapping[str, str] | None) -> None:
-    if faults and not simulate:
-        raise RequestError("faults are for simulated providers; give simulate=True as well")
-    if simulate and providers is not None:
-        raise RequestError("give either providers or simulate=True, not both")
