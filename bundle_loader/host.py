@@ -34,11 +34,10 @@ from bundle_loader.ledger.slots import Slots
 from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
-from bundle_loader.providers.catalogues import CLOSING, STALE, Catalogues
+from bundle_loader.providers.catalogues import STALE, Catalogues
 from bundle_loader.providers.endpoint import Endpoint, endpoint, short_hash
 from bundle_loader.providers.env_files import with_env_files
-from bundle_loader.providers.faults import words_of
-from bundle_loader.providers.guarded import TooLong, guarded
+from bundle_loader.providers.guarded import close
 from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
@@ -172,7 +171,7 @@ class Host:
         if delegator is None:
             return
         await delegator.catalogues.aclose()
-        await asyncio.gather(*(_close(one) for one in self._mounted.values() if not isinstance(one, Missing)))
+        await asyncio.gather(*(close(one) for one in self._mounted.values() if not isinstance(one, Missing)))
         await asyncio.to_thread(self.ledger.close)
 
     @property
@@ -329,16 +328,6 @@ class Host:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
-
-
-async def _close(provider: Provider) -> None:
-    """Whatever a host's own provider does, the others are closed as well, and the host in time."""
-    try:
-        await guarded(lambda: provider.aclose(), CLOSING)
-    except TooLong:
-        logger.warning("a provider could not be closed within %g s", CLOSING)
-    except Exception as error:  # noqa: BLE001 - it may raise anything
-        logger.warning("a provider could not be closed: %s", words_of(error))
 
 
 def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mapping[str, str] | None) -> None:
