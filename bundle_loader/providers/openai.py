@@ -10,11 +10,11 @@ from bundle_loader.messages import StreamPart
 from bundle_loader.providers import faults, openai_wire, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
-from bundle_loader.providers.link import Way, link
+from bundle_loader.providers.link import Link, Way, link
 from bundle_loader.providers.list_pages import Pages
-from bundle_loader.providers.moments import moment
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.moments import moment
 
 _T = TypeVar("_T")
 
@@ -64,6 +64,11 @@ class ChatCalls:
         # taken from the environment when not given; another vendor must not learn them
         client.organization = client.project = None
         return sdk_client.without_ambient(client)
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._link
 
     @property
     def saved_as(self) -> Endpoint:
@@ -136,6 +141,11 @@ class OpenAIProvider:
     def base_url(self) -> str:
         """Where it listens."""
         return self._calls.base_url
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._calls.link
 
     @property
     def saved_as(self) -> Endpoint:
