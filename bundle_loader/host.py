@@ -35,9 +35,10 @@ from bundle_loader.messages import Message
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import STALE, Catalogues
-from bundle_loader.providers.endpoint import Endpoint, endpoint, short_hash
+from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.env_files import with_env_files
 from bundle_loader.providers.guarded import close
+from bundle_loader.providers.health_scopes import health_scopes
 from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
@@ -118,8 +119,7 @@ class Host:
             self._saved = SavedCatalogues(Path(catalogues) if catalogues is not None else catalogues_folder(environment))
             own = None if providers is None else {id: _saved_as(one) for id, one in providers.items()}
             self._endpoints = live_endpoints(variables, self.bundle.providers) if own is None else own
-        held = _lock(models_lock, environment, simulated=played, found=providers is None)
-        self.models_lock = held.canonical(lambda name: provider_id(name, self._mounted))
+        self.models_lock = _lock(models_lock, environment, self._mounted, simulated=played, found=providers is None)
         """Which models patterns are held to."""
         self._stale = stale
         self._listener = listener
@@ -129,8 +129,9 @@ class Host:
         """What models cost, and who says so."""
         self.budgets = Budgets(tuple(self.bundle.budgets.values()), rate_limits(self._mounted, self.bundle.providers))
         """What may be spent: the bundle's and the settings' budgets, and the providers' rate limits."""
-        whose = {id: short_hash(at.fingerprint, at.credential) for id, at in self._endpoints.items()}
-        self.breakers = Breakers(whose, shared=not played)
+        self.breakers = Breakers(
+            health_scopes(self._mounted, variables, self._endpoints if providers is None else None), shared=not played
+        )
         """Which providers and models are down; what is simulated is down in this host only."""
         self.slots = Slots(_most(max_calls), most_calls(self._mounted, self.bundle.providers))
         """How many calls may be under way at a time."""
@@ -337,10 +338,14 @@ def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mappi
         raise RequestError("give either providers or simulate=True, not both")
 
 
-def _lock(said: str | Path | bool, environment: Mapping[str, str], *, simulated: bool, found: bool) -> ModelsLock:
-    if isinstance(said, bool):
-        return find_models_lock(environment, simulated=simulated) if said and found else ModelsLock(simulated=simulated)
-    return read_lock_file(Path(said), simulated=simulated)
+def _lock(
+    said: str | Path | bool, environment: Mapping[str, str], mounted: Iterable[str], *, simulated: bool, found: bool
+) -> ModelsLock:
+    if not isinstance(said, bool):
+        lock = read_lock_file(Path(said), simulated=simulated)
+    else:
+        lock = find_models_lock(environment, simulated=simulated) if said and found else ModelsLock(simulated=simulated)
+    return lock.canonical(lambda name: provider_id(name, mounted))
 
 
 def _saved_as(provider: Provider) -> Endpoint:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundle_loader import Host
-from bundle_loader.ledger.breakers import FIRST, LEAST, LONGEST
+from bundle_loader.ledger.breakers import FIRST, LEAST
+from bundle_loader.ledger.leases import LONGEST
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.operations import Open, Reserve
 from tests.support.command import command

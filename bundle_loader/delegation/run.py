@@ -145,6 +145,7 @@ class Run:
                         self.base.agent,
                         stop.value,
                         failure,
+                        route=self.route,
                         kept=self.state.kept,
                         now=self.books.clock(),
                         partial=self.state.shown,
@@ -183,7 +184,7 @@ class Run:
     def _status(self, candidate: Candidate, number: int) -> StatusEvent:
         """What is about to be tried, for whom, and why nothing before it served."""
         base, state = self.base, self.state
-        came_to_nothing = (*self.route.rejections, *state.refused.values(), *state.attempts)
+        came_to_nothing = (*state.turned_down(self.route), *state.attempts)
         return StatusEvent(
             candidate.provider,
             candidate.model,
@@ -329,7 +330,7 @@ class Run:
         return {
             "attempts": self.state.attempts,
             "skipped": [f"{candidate} was not tried: {reason}" for candidate, reason in skipped],
-            "rejections": (*self.route.rejections, *self.state.refused.values()),
+            "rejections": self.state.turned_down(self.route),
         }
 
     def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
@@ -355,9 +356,7 @@ class Run:
                 model=result.model if result else None,
                 reason=reason,
                 simulated=self.state.simulated,
-                rejected=tuple(
-                    (item.provider, item.model, item.reason) for item in (*self.route.rejections, *self.state.refused.values())
-                ),
+                rejected=tuple((item.provider, item.model, item.reason) for item in self.state.turned_down(self.route)),
             )
         )
 

@@ -175,7 +175,7 @@ UNSUPPORTED: Final = _Words(
     r"function_declarations|(tool|function) (calling|use|choice) (is )?(not|requires|unsupported)",
     r"\btool[_ ]call[_ ]?ids?\b[^.]{0,80}\b(?:must be a-z|must match|must only contain|with a length of)",
     r"\btool_(?:use|result|call)\w*\.(?:tool_use_)?id: string should match",
-    r"invalid_request_message_order|expected last role\b|unexpected role '' after|roles must alternate",
+    r"invalid_request_message_order|expected last role\b|unexpected role '' after|conversation roles must alternate",
     r"\b(?:images?|pictures?|documents?|pdfs?|files?|audio|videos?)\b (?:size |file )?exceeds? (?:the |a )?"
     r"(?:\d[\d.]* ?[kmg]i?b\b|max(?:imum)?\b|size limit|limit of)",
     r"must contain the word '' in some form",
@@ -201,5 +201,6 @@ LOADING: Final = _Words(
     r"model is (currently|temporarily) unavailable|currently loading|loading model|model is (still )?loading",
     r"failed to load model|model is unloaded|\boverloaded_error\b",
     r"\b(?:model|engine|server)\b:?(?: (?:[\w/-]*[\d./:@-][\w./:@-]*|''))? (?:is|was) (?:(?:still|currently|temporarily|now) )?"
-    r"(?:overloaded|busy|loading|unloading|starting up|not (?:yet |currently )?ready|(?:at|over) capacity)\b(?! with (?!other|requests))",
+    r"(?:overloaded|busy|loading|unloading|starting up|not (?:yet |currently )?ready|(?:at|over) capacity)\b"
+    r"(?! with (?!other|requests))",
 )
