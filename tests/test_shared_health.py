@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import ExitStack, aclosing, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,8 @@ def test_a_process_that_is_killed_while_it_finds_out_gives_its_lease_back(tmp_pa
             killed.running.send_signal(signal.SIGKILL)
             killed.running.wait()
         world.vendor("anthropic").delay = 0.0
-        ledger = Ledger(tmp_path / "l.db")
-        (row,) = ledger.query("breakers")
-        ledger.close()
-        ends = row["probe_until"]
+        with closing(sqlite3.connect(tmp_path / "l.db")) as ledger:
+            ((ends,),) = ledger.execute("SELECT probe_until FROM breakers").fetchall()
         found = [state(tmp_path, bundle, environment, ends + after) for after in (-59.0, -1.0, 1.0)]
         assert found == ["held", "held", "answered"]
         assert len(world.chats()) == 2
@@ -163,11 +162,11 @@ def state(folder: Path, bundle: Any, environment: dict[str, str], now: float) ->
     """What a host finds whose clock stands at that moment."""
 
     async def ask() -> str:
-        async with Host(bundle, ledger=folder / "l.db", environment=environment, clock=lambda: now) as host:
-            async with aclosing(host.stream("worker", "Work.", timeout=120)) as events:
-                async for event in events:
-                    if isinstance(event, BudgetEvent) and "another call finds out whether it is up again" in event.note:
-                        return "held"
+        host = Host(bundle, ledger=folder / "l.db", environment=environment, clock=lambda: now)
+        async with host, aclosing(host.stream("worker", "Work.", timeout=120)) as events:
+            async for event in events:
+                if isinstance(event, BudgetEvent) and "another call finds out whether it is up again" in event.note:
+                    return "held"
         return "answered"
 
     return asyncio.run(ask())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -111,6 +111,18 @@ async def test_a_short_first_token_limit_ends_it_and_counts_against_nobody(vendo
     _, failure = await spawned(world, base, vendor, limits)
     assert failure is not None
     assert failure.hurried, "only the caller's deadline was near"
+
+
+async def test_the_end_of_the_whole_deadline_says_nothing_and_the_end_of_a_share_does(vendors: Served) -> None:
+    world, base = vendors
+    world.vendor("openai").fault = Fault.stall()
+    whole = SpawnLimits(timeout=0.5, first=0.5, idle=60, max_turns=5, due=0.2)
+    _, failure = await spawned(world, base, "openai", whole)
+    assert failure is not None
+    assert failure.hurried, "with another deadline it might have answered"
+    _, failure = await spawned(world, base, "openai", replace(whole, timeout=30))
+    assert failure is not None
+    assert failure.counts_against_health
 
 
 async def test_a_local_model_has_time_to_load_before_its_first_answer_only(vendors: Served) -> None:

@@ -125,6 +125,7 @@ class _Parts:
         self._model = request.model
         self._idle = limits.idle
         self._allowed = max(limits.first, limits.load)
+        self._least = limits.due
         self._due = max(limits.due, limits.load)
         self._end = end
         self._time = asyncio.get_running_loop().time
@@ -160,7 +161,7 @@ class _Parts:
             raise broken(self._provider, self._model, "the stream ended without an answer")
         if not isinstance(part, (Delta, Turn)):
             raise broken(self._provider, self._model, f"the provider gave a {type(part).__name__}, not a Delta or a Turn")
-        self._allowed, self._due = self._idle, LEAST_SHARE
+        self._allowed, self._due = self._idle, min(self._least, LEAST_SHARE)
         return part
 
     def _hurried(self, asked: float) -> bool:

@@ -146,6 +146,12 @@ class Breakers:
             if self.shares(pair[0]) and not (owed or open.probed(now) or _lately(open.since, now)):
                 del self._open[pair]
 
+    def written(self, opened: Open, now: float) -> None:
+        """The ledger has taken an opening in: from here on it is down for as long as the ledger says so."""
+        open = self._open.get((opened.provider, opened.model))
+        if open is not None and open.until == opened.until:
+            open.kept, open.since = True, now
+
     # --- how calls end
 
     def begun(self, provider: str, model: str, call: str, now: float) -> list[Change]:
