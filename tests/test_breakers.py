@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.ledger.breakers import FIRST, LEAST, RECENT, WINDOW, Breakers
+from bundle_loader.ledger.breakers import FIRST, LEAST, LONGEST_REST, RECENT, WINDOW, Breakers
 from bundle_loader.ledger.leases import LONGEST
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.operations import Granted, Open, Recover, Refused, Reserve, Unlease
@@ -139,7 +139,7 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
         until = next(change.until for change in changes if isinstance(change, Open))
         rests.append(until - now)
         now = until
-    assert rests == [10, 20, 40, 80, 160, LONGEST, LONGEST, LONGEST]
+    assert rests == [10, 20, 40, *[LONGEST_REST] * 5]
 
 
 def test_a_busy_vendor_that_says_when_is_taken_at_its_word() -> None:

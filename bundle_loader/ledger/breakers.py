@@ -20,6 +20,8 @@ LEAST: Final = 5
 """Outcomes that there must be before anything is taken for down."""
 SHARE: Final = 0.5
 """The part of them that must have failed."""
+LONGEST_REST: Final = 60.0
+"""Seconds for which what does not work is left alone at most: outages pass, and one call finds out."""
 FIRST: Final = 5.0
 """Seconds for which a breaker is open the first time; twice as long after each probe that fails."""
 _SETTLING: Final = 2.0
@@ -188,7 +190,7 @@ class Breakers:
             probe = open is not None and open.probing == call
             if probe or (open is None and self._worn(pair, now)):
                 times = open.times + 1 if open is not None else 1
-                rest = min(FIRST * 2 ** (times - 1), LONGEST)
+                rest = min(FIRST * 2 ** (times - 1), LONGEST_REST)
                 until = now + min(max(rest, failure.retry_after or 0.0), LONGEST)
                 changes += self._opened(pair, until, failure, now, times, call)
                 if probe and pair == whole and not out:
