@@ -43,7 +43,7 @@ from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
 from bundle_loader.providers.saved import SavedCatalogues
-from bundle_loader.providers.simulated import simulated_providers
+from bundle_loader.providers.simulated import check_simulation, simulated_providers
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.named import named_preferences
@@ -100,15 +100,9 @@ class Host:
         environment = os.environ if environment is None else environment
         self._timeouts = timeouts or Timeouts()
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, settings=find_settings(environment))
-        _fit(simulate, providers, faults)
+        check_simulation(simulate, providers, faults)
         variables = environment if simulate or providers is not None else with_env_files(environment)
-        self._mounted: Mapping[str, Provider | Missing] = (
-            simulated_providers(faults, settings=self.bundle.providers)
-            if simulate
-            else dict(providers)
-            if providers is not None
-            else live_providers(variables, self.bundle.providers, timeouts=self._timeouts)
-        )
+        self._mounted = self._mount(simulate, faults, providers, variables)
         self.keys = live_keys(variables, self.bundle.providers) if not simulate and providers is None else {}
         """Which provider's key is in which variable, and where that was read; never the key."""
         played = simulate or (bool(providers) and all(getattr(one, "simulated", False) for one in (providers or {}).values()))
@@ -140,6 +134,19 @@ class Host:
         self._fold: Fold | None = None
         self._delegator: Delegator | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _mount(
+        self,
+        simulate: bool,
+        faults: Mapping[str, str] | None,
+        providers: Mapping[str, Provider] | None,
+        variables: Mapping[str, str],
+    ) -> Mapping[str, Provider | Missing]:
+        if simulate:
+            return simulated_providers(faults, settings=self.bundle.providers)
+        if providers is not None:
+            return dict(providers)
+        return live_providers(variables, self.bundle.providers, timeouts=self._timeouts)
 
     # --- life
 
@@ -329,13 +336,6 @@ class Host:
         provider = self._mounted[id]
         assert not isinstance(provider, Missing)
         return provider
-
-
-def _fit(simulate: bool, providers: Mapping[str, Provider] | None, faults: Mapping[str, str] | None) -> None:
-    if faults and not simulate:
-        raise RequestError("faults are for simulated providers; give simulate=True as well")
-    if simulate and providers is not None:
-        raise RequestError("give either providers or simulate=True, not both")
 
 
 def _lock(

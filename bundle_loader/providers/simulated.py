@@ -260,6 +260,14 @@ class SimulatedProvider:
         return Message("assistant", tuple(parts))
 
 
+def check_simulation(simulate: bool, providers: object, faults: object) -> None:
+    """Raises RequestError where a host is told things that do not go together."""
+    if faults and not simulate:
+        raise RequestError("faults are for simulated providers; give simulate=True as well")
+    if simulate and providers is not None:
+        raise RequestError("give either providers or simulate=True, not both")
+
+
 def simulated_providers(
     faults: Mapping[str, str] | None = None,
     *,
