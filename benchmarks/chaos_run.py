@@ -329,7 +329,7 @@ async def run(plan: Plan, folder: Path) -> Tally:
             host = Host(bundle, providers=mounted, ledger=folder / "ledger.db", environment=variables, clock=clock)
             await stack.enter_async_context(host)
             if isinstance(loop, JumpLoop):
-                loop.busy.append(lambda: host.ledger.busy)
+                loop.heed(host)
             for tier in TIERS:
                 await host.route(f"a-{tier}")  # lists are asked for in fair weather: they are not what is measured
             ended = await arriving(plan, asking(host), start)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
+from bundle_loader import Host
+
 _LOOK = 0.001
 """Real seconds after which work that is under way elsewhere is looked at again."""
 
@@ -57,6 +59,16 @@ class JumpLoop(asyncio.SelectorEventLoop):
         self._in_threads += 1
         job.add_done_callback(self._back)
         return job
+
+    def heed(self, host: Host) -> None:
+        """Time stands still, too, until the host's ledger has carried out what it was asked."""
+
+        def busy() -> bool:
+            if host.ledger.busy:
+                host.ledger.flush()  # it would let more gather, in real time
+            return False
+
+        self.busy.append(busy)
 
     def _back(self, job: Future[Any]) -> None:
         self._in_threads -= 1

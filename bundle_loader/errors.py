@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
-from bundle_loader.masking import masked
+from bundle_loader.masking import masked, repeatable
 
 _MAX_WORD = 100
 MISSPELT = 0.75
@@ -142,7 +142,14 @@ def one_line(text: str, blank: str = " ") -> str:
 
 
 class ProviderFailure(BundleLoaderError):
-    """A provider could not serve one request. Carries primitives only: no key, header or SDK object."""
+    """A provider could not serve one request. Carries primitives only: no key, header or SDK object.
+
+    Of the message at most `LONGEST` characters are kept, without what looks like a key: anybody's provider may raise it.
+    """
+
+    LONGEST: ClassVar = 2000
+    ours: ClassVar = False
+    """True where the message is always of our own words."""
 
     def __init__(
         self,
@@ -156,7 +163,7 @@ class ProviderFailure(BundleLoaderError):
         request_id: str | None = None,
         scope: str = "model",
     ) -> None:
-        message = one_line(message)
+        message = one_line(message if self.ours else repeatable(message[: self.LONGEST]))
         super().__init__(message)
         self.kind = kind
         self.provider = provider
@@ -189,6 +196,7 @@ class ProviderFailure(BundleLoaderError):
 class NotSent(ProviderFailure):
     """A call that was not made, so that nothing was sent. `retry_after` is when it is worth asking again; None for never."""
 
+    ours = True
     why: str = ""
     held = False
     """True where other calls only hold it for now."""
@@ -301,6 +309,7 @@ class BudgetRefused(NoAnswer):
         needed: str | None = None,
         renews: float | None = None,
         zone: str = "UTC",
+        recovers: float | None = None,
         **reasons: Any,
     ) -> None:
         super().__init__(message, **reasons)
@@ -314,6 +323,8 @@ class BudgetRefused(NoAnswer):
         self.renews = renews
         """Epoch seconds at which a call fits again, or its window ends; None for one that never ends, and where that is not
         known because calls under way hold it."""
+        self.recovers = recovers
+        """The same of whichever candidate may be asked first."""
 
 
 class AllFailed(NoAnswer):

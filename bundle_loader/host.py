@@ -41,9 +41,10 @@ from bundle_loader.ledger.slots import Slots
 from bundle_loader.messages import Message
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.catalogues import STALE, Catalogues
-from bundle_loader.providers.closing import closed
-from bundle_loader.providers.endpoint import Endpoint, short_hash
+from bundle_loader.providers.endpoint import Endpoint
 from bundle_loader.providers.env_files import with_env_files
+from bundle_loader.providers.guarded import close
+from bundle_loader.providers.health_scopes import health_scopes
 from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_keys, live_kinds, live_providers
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
@@ -134,8 +135,9 @@ class Host:
         """What models cost, and who says so."""
         self.budgets = Budgets(tuple(self.bundle.budgets.values()), rate_limits(self._mounted, self.bundle.providers))
         """What may be spent: the bundle's and the settings' budgets, and the providers' rate limits."""
-        whose = {id: short_hash(at.fingerprint, at.credential) for id, at in self._endpoints.items()}
-        self.breakers = Breakers(whose, shared=not played)
+        self.breakers = Breakers(
+            health_scopes(self._mounted, self._variables, self._endpoints if providers is None else None), shared=not played
+        )
         """Which providers and models are down; what is simulated is down in this host only."""
         self.slots = Slots(max_calls, most_calls(self._mounted, self.bundle.providers))
         """How many calls may be under way at a time."""
@@ -210,7 +212,7 @@ class Host:
             return
         await delegator.catalogues.aclose()
         await delegator.equipment.servers.aclose()
-        await asyncio.gather(*(closed(one) for one in self._mounted.values() if not isinstance(one, Missing)))
+        await asyncio.gather(*(close(one) for one in self._mounted.values() if not isinstance(one, Missing)))
         if self.sessions is not None:
             await asyncio.to_thread(self.sessions.close)
         await asyncio.to_thread(self.ledger.close)
@@ -383,8 +385,8 @@ class Host:
         if self._fold is None:
             raise RequestError("the host is not open; use 'async with Host(...) as host'")
         standing = await self._fold.standing(self.clock(), whole=whole)
-        for mark in standing.closed.values():
-            self.budgets.close(mark.key, mark.until)
+        for closed in standing.closed.values():
+            self.budgets.close(closed.key, closed.until)
         now = self.clock()
         self.breakers.merge(self._fold.breakers, now)
         down = self.breakers.down(now)

@@ -59,9 +59,24 @@ _BY_CHANCE: Final = 0.2
 _LEAST_DIGITS: Final = 2
 
 
+_REST: Final = re.compile(rf"[\w%+./~-]*{re.escape(LEFT_OUT)}[^\s\"'<>,;()\[\]{{}}&]*")
+"""What is left out with the rest of its word: a key may hold signs that no vendor's does, or be quoted for an address."""
+_PLACES: Final = re.compile(r"(?: object)? at 0x[0-9A-Fa-f]+(?=[^<>]*>)")
+"""Where an object of Python lies in memory."""
+
+
 def masked(text: str) -> str:
     """The text without what looks like a key."""
     return _LONG.sub(_judged, _KNOWN.sub(LEFT_OUT, text)) if len(text) >= _SHORTEST else text
+
+
+def repeatable(text: str) -> str:
+    """What a stranger's code or server said, without what looks like a key and the word around it, and without addresses of
+    objects. What went through it once is not changed by it again."""
+    if " at 0x" in text:
+        text = _PLACES.sub("", text)
+    safe = masked(text)
+    return _REST.sub(LEFT_OUT, safe) if LEFT_OUT in safe else safe
 
 
 def _judged(found: re.Match[str]) -> str:

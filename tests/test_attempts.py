@@ -185,8 +185,9 @@ def test_who_turns_out_to_be_down_is_waited_for_once_nothing_else_is_left(kind: 
     assert story.end is End.ANSWERED
 
 
-def test_who_is_down_until_after_the_deadline_is_not_waited_for_and_it_is_said_when() -> None:
-    story = told((A1, B1), failed(K.BUSY, left=30.0, down=40.0), failed(K.BUSY, left=20.0, down=70.0))
+@pytest.mark.parametrize("kind", [K.BUSY, K.BROKEN])
+def test_who_is_down_until_after_the_deadline_is_not_waited_for_and_it_is_said_when(kind: FailureKind) -> None:
+    story = told((A1, B1), failed(kind, left=30.0, down=40.0), failed(kind, left=20.0, down=70.0))
     assert (story.tried, story.end) == (["a/one", "b/one"], End.ALL_FAILED)
     assert story.verdict is not None
     assert story.verdict.after == 30.0

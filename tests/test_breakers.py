@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.ledger.breakers import FIRST, LEAST, LONGEST, RECENT, WINDOW, Breakers
+from bundle_loader.ledger.breakers import FIRST, LEAST, LONGEST_REST, RECENT, WINDOW, Breakers
+from bundle_loader.ledger.leases import LONGEST
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.operations import Granted, Open, Recover, Refused, Reserve, Unlease
 
@@ -118,7 +119,7 @@ def test_one_call_finds_out_and_closes_it() -> None:
     assert breakers.against("p", "m", later) is None
     due = breakers.due("p", "m")
     assert due == (("p", "m"),)
-    breakers.probing(due, "probe")
+    breakers.probing(due, "probe", later)
     held = breakers.against("p", "m", later)
     assert held is not None
     assert held.probing
@@ -133,12 +134,12 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
     worn(breakers)
     now, rests = NOW + FIRST, []
     for number in range(8):
-        breakers.probing(breakers.due("p", "m"), f"probe{number}")
+        breakers.probing(breakers.due("p", "m"), f"probe{number}", now)
         changes = breakers.failed("p", "m", failure(), f"probe{number}", now)
         until = next(change.until for change in changes if isinstance(change, Open))
         rests.append(until - now)
         now = until
-    assert rests == [10, 20, 40, 80, 160, LONGEST, LONGEST, LONGEST]
+    assert rests == [10, 20, 40, *[LONGEST_REST] * 5]
 
 
 def test_a_busy_vendor_that_says_when_is_taken_at_its_word() -> None:
@@ -151,7 +152,7 @@ def test_a_busy_vendor_that_says_when_is_taken_at_its_word() -> None:
 def test_a_probe_that_ends_without_a_word_is_given_back() -> None:
     breakers = Breakers()
     worn(breakers)
-    breakers.probing(breakers.due("p", "m"), "probe")
+    breakers.probing(breakers.due("p", "m"), "probe", NOW + FIRST)
     assert [type(change) for change in breakers.left("p", "m", "probe")] == [Unlease]
     assert breakers.against("p", "m", NOW + FIRST) is None, "somebody else may find out"
 
@@ -159,7 +160,7 @@ def test_a_probe_that_ends_without_a_word_is_given_back() -> None:
 def test_a_limit_shows_that_it_is_up() -> None:
     breakers = Breakers()
     worn(breakers)
-    breakers.probing(breakers.due("p", "m"), "probe")
+    breakers.probing(breakers.due("p", "m"), "probe", NOW + FIRST)
     (closed,) = breakers.failed("p", "m", failure(FailureKind.LIMITED), "probe", NOW + FIRST)
     assert isinstance(closed, Recover)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,8 @@ from time import perf_counter
 
 import pytest
 
-from benchmarks.chaos_run import TIERS, Plan, Tally, in_fast_time
+from benchmarks.chaos_run import TIERS, Plan, Tally, in_its_own_time
+from benchmarks.fast_time import JumpLoop
 from benchmarks.weather import BLACKOUT, BURSTS, MOST_OUT, OUTAGES, VENDORS, Weather
 from bundle_loader import DelegationResult, Host
 from bundle_loader.delegation.result import DoneEvent
@@ -23,16 +25,13 @@ from bundle_loader.routing.catalogue import ModelInfo
 from tests.support.hosting import worker
 from tests.support.vendors import DEFAULT_TEXT, Fault, World
 
-SCALE = 50.0
-"""How many times as fast time runs: 400 seconds of weather in 8."""
-SECONDS = 400.0
 ARRIVALS = 1200
+"""In ten minutes of weather, in a loop whose time jumps: a seed comes to the same however busy the machine is."""
 
 
-@pytest.fixture(scope="module")
-def weathered(tmp_path_factory: pytest.TempPathFactory) -> Tally:
-    plan = Plan(1, "ours", ARRIVALS, SCALE, SECONDS)
-    return in_fast_time(plan, tmp_path_factory.mktemp("chaos"))
+@pytest.fixture(scope="module", params=[1, 2, 3], ids="seed {}".format)
+def weathered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tally:
+    return in_its_own_time(Plan(request.param, "ours", ARRIVALS), tmp_path_factory.mktemp("chaos"))
 
 
 @pytest.mark.slow
@@ -58,9 +57,29 @@ def test_others_answer_where_preferred_models_are_unavailable_and_it_is_on_recor
 
 @pytest.mark.slow
 def test_without_fallback_the_same_weather_is_not_survived(tmp_path: Path) -> None:
-    alone = in_fast_time(Plan(1, "alone", ARRIVALS, SCALE, SECONDS), tmp_path)
+    alone = in_its_own_time(Plan(1, "alone", ARRIVALS), tmp_path)
     assert alone.handled < 0.95
     assert alone.faults == [], "failures are on record as well"
+
+
+def test_time_jumps_over_what_is_waited_for_and_stands_still_while_a_thread_works() -> None:
+    async def both() -> list[float]:
+        time, moments = asyncio.get_running_loop().time, []
+
+        async def pausing() -> None:
+            await asyncio.sleep(3600)
+            moments.append(time())
+
+        waits = asyncio.create_task(pausing())
+        await asyncio.to_thread(threading.Event().wait, 0.05)
+        moments.append(time())
+        await waits
+        return moments
+
+    began = perf_counter()
+    with asyncio.Runner(loop_factory=JumpLoop) as runner:
+        assert runner.run(both()) == [0.0, 3600.0]
+    assert perf_counter() - began < 60
 
 
 @pytest.mark.parametrize("seed", range(20))

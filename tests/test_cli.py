@@ -205,7 +205,7 @@ def test_an_unknown_provider_is_a_reason_with_the_nearest(run: Run) -> None:
     assert ran.code == 4
     assert "antropic/claude-*: no provider 'antropic' is mounted; did you mean 'anthropic'?" in ran.err
     listed = run("models", "antropic")
-    assert (listed.code, listed.err) == (1, "error: no provider 'antropic'; did you mean 'anthropic'?\n")
+    assert (listed.code, listed.err) == (1, "error: no provider 'antropic' is mounted; did you mean 'anthropic'?\n")
 
 
 def test_no_key_anywhere_says_what_to_set_and_how_to_try_without(run: Run) -> None:

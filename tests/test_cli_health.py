@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundle_loader import Host
-from bundle_loader.ledger.breakers import FIRST, LEAST, LONGEST
+from bundle_loader.ledger.breakers import FIRST, LEAST
+from bundle_loader.ledger.leases import LONGEST
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.operations import Open, Reserve
 from tests.support.command import command
@@ -79,7 +80,7 @@ def test_what_is_down_is_a_rejection_wherever_a_route_is_shown(tmp_path: Path, a
         host = Host(worker(tmp_path, ILL, WELL), ledger=tmp_path / "l.db", environment=environment)
         pair = "anthropic", MODELS["anthropic"][0]
         ledger = Ledger(tmp_path / "l.db")
-        ledger.enter(Open(host.breakers.key(pair), *pair, time.time() + 500, 1, "busy 503: gone away", time.time()))
+        ledger.enter(Open(host.breakers.key(pair), *pair, time.time() + LONGEST, 1, "busy 503: gone away", time.time()))
         ledger.close()
         ran = command(
             *asked, "--bundle", str(tmp_path / "worker.md"), "--ledger", str(tmp_path / "l.db"), home=tmp_path,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +33,7 @@ def world() -> World:
         {"id": "vendor/dear", "context_length": 2_000_000, "pricing": {"prompt": "0.00002", "completion": "0.0001"}},
         {"id": "vendor/ending", "expiration_date": (datetime.now(UTC) + timedelta(days=40)).date().isoformat()},
         {"id": "vendor/ended", "expiration_date": "2026-01-02"},
-        {"id": "vendor/\x1b[2Jodd\nname", "architecture": {"output_modalities": ["image"]}},
+        {"id": "vendor/odd-name", "architecture": {"output_modalities": ["image"]}},
     ]
     return world
 
@@ -103,14 +106,14 @@ def test_all_providers_stand_side_by_side_with_what_is_known_of_each_model(run: 
 
 
 def test_a_pipe_gets_one_whole_line_for_each_model(run: Run, world: World) -> None:
-    name = "vendor/" + "x" * 1500
+    name = "vendor/" + "x" * 400
     world.vendor("openrouter").models.append({"id": name})
     ran = run("models", "openrouter")
     found = ran.out.splitlines()
     assert len(found) == 1 + len(world.vendor("openrouter").models)
     assert any(name in line for line in found)
     assert "\x1b" not in ran.out
-    assert "vendor/\ufffd[2Jodd\ufffdname" in ran.out
+    assert "vendor/odd-name" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -119,10 +122,11 @@ def test_a_pipe_gets_one_whole_line_for_each_model(run: Run, world: World) -> No
         (["anthropic", "--match", "claude-SONNET-*"], ["claude-sonnet-4-6", "claude-sonnet-4-5-20250929"]),
         (["--match", "claude-opus-4-6", "--match", "qwen3:*"], ["claude-opus-4-6", "qwen3:8b"]),
         (["--kind", "embedding"], ["text-embedding-3-small", "gemini-embedding-001"]),
-        (["--kind", "image"], ["vendor/\ufffd[2Jodd\ufffdname"]),
+        (["--kind", "image"], ["vendor/odd-name"]),
         (["google", "--stage", "preview"], ["gemini-3-pro-preview", "gemini-3-flash-preview"]),
         (["--stage", "deprecated"], ["vendor/ending"]),
         (["openrouter", "--stage", "retired"], ["vendor/ended"]),
+        (["openrouter", "--stage", "stable", "--match", "vendor/[ue]*"], ["vendor/untold"]),
         (["--local"], ["qwen3:8b", "llama3.2:3b", "gemma3:4b", "tiny-llama"]),
         (["ollama", "anthropic", "--cloud", "--match", "*4-6"], ["claude-sonnet-4-6", "claude-opus-4-6"]),
         (["openrouter", "--free"], ["qwen/qwen3-coder:free"]),
@@ -161,7 +165,7 @@ def test_what_is_not_known_fits_no_bound_and_is_counted(run: Run) -> None:
         (["--needs", "tool"], "error: needs: 'tool' is no capability; did you mean 'tools'?\n"),
         (["--max-price", "cheap"], "error: --max-price cheap: write US dollars for a million tokens, such as 2.50\n"),
         (["--max-price", "-1"], "write US dollars"),
-        (["antropic"], "error: no provider 'antropic'; did you mean 'anthropic'?\n"),
+        (["antropic"], "error: no provider 'antropic' is mounted; did you mean 'anthropic'?\n"),
     ],
 )
 def test_what_makes_no_sense_is_said(run: Run, arguments: list[str], said: str) -> None:
@@ -255,3 +259,71 @@ def test_needs_choose_another_model(run: Run) -> None:
     assert (wrong.code, wrong.err) == (
         1, "error: needs: 'sight' is no capability; write of tools, vision, structured, reasoning\n"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["models", "antropic"], 1, "error: no provider 'antropic' is mounted; did you mean 'anthropic'?\n"),
+        (["models", "nosuch"], 1, "error: no provider 'nosuch' is mounted; mounted are anthropic, "),
+        (["models", "--min-window", "-5"], 2, "--min-window"),
+        (["explain", "model"], 2, "write 'explain model PATTERN'"),
+        (["resolve", "nosuch/x*"], 4, ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_meant_has_a_remedy(run: Run, arguments: list[str], code: int, said: str) -> None:
+    ran = run(*arguments)
+    assert (ran.code, said in ran.err) == (code, True), ran.err
+
+
+def test_an_agent_that_is_called_model_is_explained(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "project" / "model.md").write_text("---\nname: model\nprovider_preferences: [openai/gpt-4o]\n---\nWork.\n")
+    assert "agent model" in run("explain", "model", "--bundle", "model.md").out
+
+
+def test_an_agent_without_a_model_has_the_first_reason_beside_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "project" / "a.md").write_text("---\nname: a\nprovider_preferences: [openai/nothing-*, xai/grok-*]\n---\nWork.\n")
+    ran = run("resolve", "--bundle", "a.md")
+    assert ran.code == 4
+    line = next(line for line in ran.out.splitlines() if line.startswith("a "))
+    assert "no preference can be met: openai/nothing-*: 'nothing-*' matches none of" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "model", "openrouter/vendor/\x1b[2Jodd*"],
+        ["resolve", "openrouter/vendor/\x1b[2Jodd*"],
+        ["lock", "openrouter/vendor/\x1b[2Jodd*", "--dry-run"],
+        ["explain", "route", "a", "--bundle", "odd.md"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_others_write_moves_no_cursor(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    text = '---\nname: a\nprovider_preferences: [{provider: openrouter, model: "vendor/\\e[2Jodd*"}]\n---\nWork.\n'
+    (tmp_path / "project" / "odd.md").write_text(text)
+    ran = run(*arguments)
+    assert "\x1b" not in ran.out + ran.err
+    assert "[2Jodd" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["models", "--simulate"], ["check"], ["--help"], ["check", "--json"], ["resolve", "nosuch", "--json"]],
+    ids=" ".join,
+)
+def test_an_output_that_nobody_takes(tmp_path: Path, arguments: list[str]) -> None:
+    own = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "BUNDLE_LOADER_HOME": str(tmp_path)}
+    code = [sys.executable, "-m", "bundle_loader", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            code, cwd=tmp_path, env=own, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: no space left on device\n")
+    here, there = os.pipe()
+    os.close(here)
+    done = subprocess.run(code, cwd=tmp_path, env=own, stdout=there, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(there)
+    assert done.returncode == 0
+    assert not [word for word in ("BrokenPipe", "Traceback", "fault of") if word in done.stderr]

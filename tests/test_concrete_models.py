@@ -126,6 +126,8 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "the caller's list": ("listed", {"preferences": ["google/*lite", "anthropic/claude-opus-?-*"]}),
     "the caller's glob": ("silent", {"model": "anthropic/claude-*"}),
     "the caller's glob beside a provider": ("silent", {"provider": "gemini", "model": "gemini*pro"}),
+    "a glob with a question mark and nothing beside it": ("silent", {"preferences": ["openai/gpt-4o-min?"]}),
+    "the caller's glob with a question mark": ("silent", {"model": "anthropic/claude-opus-?-?"}),
     "the caller's tier": ("listed", {"tier": "nested"}),
     "the caller's role": ("listed", {"role": "seer"}),
     "a profile's cell": ("listed", {"profile": "cheap", "stage": "planning"}),
@@ -172,7 +174,7 @@ async def test_a_child_is_handed_concrete_models_only(vendors: Served, tmp_path:
             result = await host.delegate(agent, "Work.", **choice)
         except AllFailed:
             # a list of one has nothing to fall back on
-            if first == "answers":
+            if first == "answers" or not recording.contexts:
                 raise
         else:
             assert result.model in world.vendor(result.provider).ids

@@ -55,8 +55,8 @@ async def test_what_a_failure_means_for_the_next_step(vendors: Served, tmp_path:
     world, base = vendors
     given, kind, then = FAULTS[fault]
     first, second = MODELS[vendor]
-    if then == "larger":  # Ollama tells no window, the second models of the others have none that is known to be larger
-        then = "second" if vendor == "ollama" else "other"
+    if then == "larger":  # no second model has a window that is known to be larger
+        then = "other"
     other = ("openai", "gpt-4o") if vendor != "openai" else ("anthropic", "claude-sonnet-4-6")
     world.vendor(vendor).fault = given.on(first)
     bundle = worker(tmp_path, *both(vendor), "/".join(other))

@@ -175,14 +175,14 @@ async def test_an_agent_is_given_only_the_tools_that_it_names(vendors: Served, t
     assert "the host does not offer the tools read_file" in result.notes
 
 
-async def test_a_model_that_turns_out_to_take_no_tools_hands_over_to_another_provider(vendors: Served, tmp_path: Path) -> None:
+async def test_a_model_that_is_known_to_take_no_tools_is_not_asked_with_any(vendors: Served, tmp_path: Path) -> None:
     world, base = vendors
     bundle = worker(tmp_path, "ollama/gemma3:*", "openai/gpt-4o")
     async with Host(bundle, ledger=tmp_path / "l.db", environment=world.environment(base)) as host:
         with_tools = await host.delegate("worker", "Go.", tools=[Weather().weather])
         without = await host.delegate("worker", "Go.")
     assert with_tools.model == "gpt-4o"
-    assert with_tools.attempts[0].reason == "unsupported 400: gemma3:4b does not support tools"
+    assert [str(one) for one in with_tools.rejections] == ["ollama/gemma3:*: gemma3:4b takes no tools"], "its server says so"
     assert without.model == "gemma3:4b"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pickle
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -74,13 +75,18 @@ HEADERS: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": IN_MINUTE.strftime("%a, %d %b %Y %H:%M:%S -0000")}, 60),
     ({"retry-after": IN_MINUTE.isoformat()}, 60),
     ({"retry-after": format_datetime(IN_MINUTE, usegmt=True), "date": format_datetime(IN_MINUTE, usegmt=True)}, 0),
+    ({"retry-after": "500ms"}, 0.5),
+    ({"retry-after": "1.5s"}, 1.5),
+    ({"retry-after": "2m"}, 120),
+    ({"retry-after": " 1h 2m "}, 3720),
+    ({"retry-after": "20 seconds"}, 20),
     ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
     ({"retry-after": "Wed, 21 Oct 9999 07:28:00 GMT"}, None),
     ({"retry-after": "Wed, 21 Oct 99999 07:28:00 GMT"}, None),
     ({"retry-after": "Wed, 99 Foo 2026 77:28:00 GMT"}, None),
     *[
         ({"retry-after": odd}, None)
-        for odd in ("NaN", "inf", "-inf", "1e18", "9" * 15, "9" * 5000, "1_0", "٣", "", "soon", "5, 7")
+        for odd in ("NaN", "inf", "-inf", "1e18", "9" * 15, "9" * 5000, "1_0", "٣", "", "soon", "5, 7", "5 tools", "400d")
     ],
     ({}, None),
 ]
@@ -127,6 +133,14 @@ def test_durations_ask_to_wait(value: Any, seconds: float | None) -> None:
         ("Please retry in 17.5s.", 17.5),
         ("try again in 1h2m3s", 3723),
         ("Try again in 2 minutes and 5 seconds.", 125),
+        ("Try your request again in 3 seconds", 3),
+        ("slow down (retry_after: 5)", 5),
+        ('{"retry_after": "2.5", "x": 1}', 2.5),
+        ("retry-after=2m", 120),
+        ("retry_after_ms: 250", 0.25),
+        ("retry_after: 2026-12-01", None),
+        ("retry_after: 1790000000", None),
+        ("retry_after: none", None),
         ("Please try again later", None),
         ("try again with 5 tools", None),
         ("wait for 3 models", None),
@@ -209,3 +223,47 @@ def test_a_key_is_found_in_every_form(secret: str, before: str, shift: int) -> N
     assert secret not in clean
     assert packed not in clean
     assert packed[4:-4] not in clean
+
+
+KEYS = (
+    "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-abcdefgh",
+    "Zx9Kq27LmPa04TrWc81VbNe63YhJd5Gs",
+    "AIzaSyA1b2C3d4E5f6G7h8I9j0",
+)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_keys_of_others_stay_out_of_every_failure(key: str) -> None:
+    said = f"error for url https://x.example/?key={key} Authorization: Bearer {key} end"
+    failures = [
+        faults.foreign(RuntimeError(said), "p", "m"),
+        faults.foreign(OSError(said), "p", "m"),
+        faults.no_client(ValueError(said), "p", "m"),
+        faults.unreachable("p", "m", said),
+        faults.broken("p", "m", said),
+        faults.content_refused("p", "m", said),
+        ProviderFailure(K.BUSY, "p", said),
+        *(faults.failure("p", "m", status, said) for status in (None, 400, 401, 500)),
+        *(faults.failure("p", "m", 401, "x " * blank + said) for blank in range(180, 250, 7)),
+        faults.failure("p", "m", 401, "", code=key),
+    ]
+    for failed in failures:
+        shown = repr((str(failed), failed.args, vars(failed)))
+        assert not [shown for start in range(len(key) - 12) if key[start : start + 12] in shown], shown
+        again = pickle.loads(pickle.dumps(failed))
+        assert (str(again), vars(again)) == (str(failed), vars(failed))
+    assert "error for url https://x.example/?" in failures[0].message
+
+
+def test_strangers_are_cut_short_and_show_no_place_in_memory() -> None:
+    assert len(faults.foreign(RuntimeError("no " * 10_000), "p", "m").message) < 300
+    assert len(ProviderFailure(K.BUSY, "p", "no " * 10_000).message) == ProviderFailure.LONGEST
+    failed = faults.unreachable("p", "m", "Cannot connect to host x:443 ssl:<ssl.SSLContext object at 0x7f12ab34cd56> [refused]")
+    assert failed.message == "no connection (Cannot connect to host x:443 ssl:<ssl.SSLContext> [refused])"
+
+
+def test_a_key_quoted_for_an_address_leaves_no_rest() -> None:
+    key = "aB3dE5fG7hJ9kL2mN4pQ6rS8tU1vW3%2Brest%3Aof-it"
+    assert (
+        faults.failure("p", "m", 401, f"got first12%2F{key} and more").message == "got [left out: it looks like a key] and more"
+    )

@@ -14,9 +14,10 @@ import pytest
 from bundle_loader import SimulatedProvider
 from bundle_loader.providers import table
 from bundle_loader.providers.base import Provider
-from bundle_loader.providers.catalogues import MOST_MODELS, Catalogues
+from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.providers.compatible import CompatibleProvider
 from bundle_loader.providers.live import Missing, live_providers
+from bundle_loader.providers.taken_in import MOST_MODELS
 from bundle_loader.routing.candidate import Route
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.request import make_request

@@ -21,6 +21,7 @@ from bundle_loader import Host, SimulatedProvider
 from bundle_loader.delegation.result import DoneEvent, StreamEvent
 from bundle_loader.errors import FailureKind, NoAnswer, ProviderFailure
 from bundle_loader.events import FallbackEvent, StatusEvent
+from bundle_loader.ledger.breakers import LEAST
 from bundle_loader.messages import Usage
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.simulated import Reply
@@ -38,6 +39,7 @@ MEANS = {
 }  # fmt: skip
 """What is scripted -> the kind of failure that it is, as the design has it."""
 NOT_SENT = (K.OVER_BUDGET, K.DOWN)
+WORDS = {403: "refused 403", 503: "busy 503"}
 PROVIDERS, MODELS = ("p", "q", "r"), ("one", "two")
 
 
@@ -54,8 +56,8 @@ class Story:
     """`on_broken_stream: continue`."""
     cents: int | None
     """A budget for the first provider, of which a call of it needs one and a half."""
-    ill: tuple[Place, ...]
-    """Models that are down before it begins."""
+    ill: dict[Place, int]
+    """Models that are down before it begins, with the status that they answered with: refused, or busy until after the end."""
 
 
 @dataclass
@@ -90,7 +92,7 @@ def stories(draw: st.DrawFn) -> Story:
         shown=draw(st.booleans()),
         resume=draw(st.booleans()),
         cents=draw(st.sampled_from([None, None, 1, 2, 4])),
-        ill=tuple(draw(st.lists(places, max_size=3, unique=True))),
+        ill=draw(st.dictionaries(places, st.sampled_from([403, 503]), max_size=3)),
     )
 
 
@@ -138,10 +140,14 @@ async def live(story: Story, folder: Path) -> Lived:
 
     loaded = load_bundle(bundle(story, folder), settings=())
     async with Host(loaded, providers=providers, ledger=folder / "l.db", environment={}) as host:
-        healthy = {str(one.preference): (one.provider, one.model) for one in (await host.route("x")).candidates}
-        for provider_id, model in story.ill:
-            failure = ProviderFailure(K.REFUSED, provider_id, "out", model=model, status=403)
-            host.breakers.failed(provider_id, model, failure, "before", host.clock())
+        # each preference by itself: in the whole route a model that two of them mean is a candidate of the first only
+        alone = {"/".join(place): (await host.route("x", preferences=["/".join(place)])).chosen for place in story.chain}
+        healthy = {written: (one.provider, one.model) for written, one in alone.items() if one is not None}
+        for (provider_id, model), status in story.ill.items():
+            kind = K.REFUSED if status == 403 else K.BUSY
+            failure = ProviderFailure(kind, provider_id, "out", model=model, status=status, retry_after=200.0)
+            for number in range(1 if status == 403 else LEAST):
+                host.breakers.failed(provider_id, model, failure, f"before-{number}", host.clock())
         for one in (await host.route("x")).candidates:
             best, instead = healthy.get(str(one.preference)), (one.provider, one.model)
             if best in story.ill and best != instead:
@@ -209,7 +215,7 @@ def test_each_time_that_another_model_takes_over_there_is_one_line(story: Story)
     assert [(left(hop), right(hop)) for hop in hops] == list(pairwise(tried))
     # what was passed over for its health is told before that which stands in for it is tried, once
     assert Counter((left(hop), right(hop)) for hop in passed) == Counter(pair for pair in lived.better if pair[1] in tried)
-    assert all("is down (refused 403: out)" in hop.reason for hop in passed)
+    assert all(f"is down ({WORDS[story.ill[left(hop)]]}: out)" in hop.reason for hop in passed)
     # what gave no candidate is in the record once, and in what every event says of before
     rejected = [(provider, pattern) for provider, pattern, _ in json.loads(lived.row["rejected"] or "[]")]
     shut = [place for place in story.chain if place[1] != "*" and place in story.ill]

@@ -299,10 +299,10 @@ _LISTS: list[tuple[Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("body", "expected"), _LISTS)
 def test_lists_of_all_shapes_are_understood(body: Any, expected: dict[str, Any]) -> None:
-    entries, following = compatible_models.page(body)
-    (model,) = [compatible_models.info(entry) for entry in entries]
+    page = compatible_models.page(body)
+    (model,) = [compatible_models.info(entry) for entry in page.entries]
     assert model.id == "a"
-    assert following is None
+    assert page.following is None
     assert {key: getattr(model, key) for key in expected} == expected
     json.dumps(dict(model.extra))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ WHOLE = first_limits(300.0, 60.0, 5)
         (Timeouts(first_token=90), 60.0, 2, False, SpawnLimits(60.0, 20.0, 60.0, 5, 0.0, 90.0)),
         (Timeouts(idle=9), 10.0, 0, False, SpawnLimits(10.0, 10.0, 9.0, 5)),
         (Timeouts(), 300.0, 2, True, SpawnLimits(300.0, 100.0, 60.0, 5, 120.0)),
-        (Timeouts(load=180, first_token=5), 300.0, 2, True, SpawnLimits(300.0, 5.0, 60.0, 5, 180.0, 5.0)),
+        (Timeouts(load=180, first_token=5), 300.0, 2, True, SpawnLimits(300.0, 5.0, 60.0, 5, 180.0, 15.0)),
         (Timeouts(load=180), 300.0, 2, False, SpawnLimits(300.0, 100.0, 60.0, 5)),
     ],
 )
@@ -94,7 +95,7 @@ def test_a_ca_file_begins_at_the_file_that_names_it_and_is_not_an_included_bundl
 
 
 @pytest.mark.parametrize("vendor", MODELS)
-async def test_the_first_token_limit_ends_it_and_counts_where_it_was_had_in_full(vendors: Served, vendor: str) -> None:
+async def test_a_short_first_token_limit_ends_it_and_counts_against_nobody(vendors: Served, vendor: str) -> None:
     world, base = vendors
     world.vendor(vendor).fault = Fault.stall()
     limits = limits_of(first_limits(30, 60, 5), Timeouts(first_token=0.3), 30.0, 0, local=False)
@@ -102,11 +103,26 @@ async def test_the_first_token_limit_ends_it_and_counts_where_it_was_had_in_full
     _, failure = await spawned(world, base, vendor, limits)
     assert perf_counter() - began < 12
     assert failure is not None
+    assert failure.hurried, "others have 15 s"
+    _, failure = await spawned(world, base, vendor, replace(limits, due=0.3))
+    assert failure is not None
     assert failure.counts_against_health
     limits = limits_of(first_limits(0.5, 60, 5), Timeouts(first_token=0.8), 0.5, 0, local=False)
     _, failure = await spawned(world, base, vendor, limits)
     assert failure is not None
     assert failure.hurried, "only the caller's deadline was near"
+
+
+async def test_the_end_of_the_whole_deadline_says_nothing_and_the_end_of_a_share_does(vendors: Served) -> None:
+    world, base = vendors
+    world.vendor("openai").fault = Fault.stall()
+    whole = SpawnLimits(timeout=0.5, first=0.5, idle=60, max_turns=5, due=0.2)
+    _, failure = await spawned(world, base, "openai", whole)
+    assert failure is not None
+    assert failure.hurried, "with another deadline it might have answered"
+    _, failure = await spawned(world, base, "openai", replace(whole, timeout=30))
+    assert failure is not None
+    assert failure.counts_against_health
 
 
 async def test_a_local_model_has_time_to_load_before_its_first_answer_only(vendors: Served) -> None:
@@ -133,7 +149,7 @@ async def test_a_load_that_the_deadline_cut_short_counts_against_nobody(vendors:
         world, base, "ollama", limits_of(first_limits(30, 60, 5), Timeouts(load=0.3, first_token=0.2), 30, 0, local=True)
     )
     assert failure is not None
-    assert failure.counts_against_health
+    assert failure.hurried, "it was told to have less than others give it"
     _, failure = await spawned(world, base, "ollama", SpawnLimits(timeout=0.5, first=0.2, idle=9, max_turns=5, load=0.9, due=0.2))
     assert failure is not None
     assert failure.hurried, "it had its first-token limit, but not the time to load"

@@ -13,7 +13,7 @@ import typer
 from bundle_loader.cli.lists import Lists, live_lists, saved_lists, shipped_catalogues, shipped_lists
 from bundle_loader.cli.main import FAULTS
 from bundle_loader.cli.options import BundleOption, JsonOption
-from bundle_loader.cli.output import as_json, jsonable
+from bundle_loader.cli.output import as_json, jsonable, say
 from bundle_loader.cli.recipe_check import line_of, print_recipe_check
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.mended import not_following
@@ -96,10 +96,10 @@ def check(
         as_json({**_as_json(loaded, lists, outcomes, faults), "counts": number, "summary": summary, "ok": ok})
     else:
         for fault in faults:
-            typer.echo(line_of(fault))
+            say(line_of(fault))
         for listing in lists.listings if lists else ():
-            typer.echo(str(listing))
-        typer.echo(summary)
+            say(str(listing))
+        say(summary)
     if not ok:
         raise typer.Exit(FAULTS)
 

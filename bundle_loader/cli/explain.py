@@ -28,7 +28,7 @@ from bundle_loader.cli.options import (
     StageOption,
     TierOption,
 )
-from bundle_loader.cli.output import as_json, jsonable, without_keys
+from bundle_loader.cli.output import as_json, jsonable, say, without_keys
 from bundle_loader.declared.context import ContextPart
 from bundle_loader.declared.laid import overlaps
 from bundle_loader.errors import RequestError
@@ -85,8 +85,9 @@ def explain(
         explain_model(opened(bundle, simulate, fault, ledger), what[1], provider, json)
         return
     if what == [MODEL] and MODEL not in load_bundle(bundle).agents:
-        usage = "write 'explain model PATTERN', such as 'explain model anthropic/claude-opus-*'"
-        raise typer.BadParameter(usage, param_hint="WHAT")
+        raise typer.BadParameter(
+            "write 'explain model PATTERN', such as 'explain model anthropic/claude-opus-*'", param_hint="WHAT"
+        )
     parts, name = _what(what)
     said = choice(
         preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent,
@@ -124,14 +125,14 @@ def _explain_bundle(name: str | None, mermaid: bool, json: bool) -> None:
         typer.echo(masked(flowchart(loaded.laid)))
         return
     for line in tree(loaded.laid):
-        typer.echo(masked(line))
-    typer.echo(f"laid in this order, each over those before: {', '.join(layer.name for layer in loaded.laid)}")
+        say(line)
+    say(f"laid in this order, each over those before: {', '.join(layer.name for layer in loaded.laid)}")
     for overlap in over:
-        typer.echo(f"  {overlap}")
+        say(f"  {overlap}")
     if loaded.context_parts:
-        typer.echo(f"context, {size(len(loaded.context))} in front of the host's prompt:")
+        say(f"context, {size(len(loaded.context))} in front of the host's prompt:")
     for line in context(loaded.context_parts):
-        typer.echo(f"  {line}")
+        say(f"  {line}")
 
 
 def _part(part: ContextPart) -> dict[str, Any]:
@@ -181,16 +182,17 @@ def _explain_agent(host: Host, name: str, parts: Sequence[str], said: dict[str, 
         )
         return
     if "agent" in parts:
-        typer.echo(f"agent {label}, of the bundles {', then '.join(host.bundle.layers)}")
+        say(f"agent {label}, of the bundles {', then '.join(host.bundle.layers)}")
         for field in fields:
-            typer.echo(masked(f"  {field}"))
+            say(f"  {field}")
     if found:
-        typer.echo("who decides, the first that speaks:")
+        say("who decides, the first that speaks:")
         for verdict in found:
-            typer.echo(f"{'->' if verdict.decides else '  '} {verdict}")
+            say(f"{'->' if verdict.decides else '  '} {verdict}")
     if route is not None:
-        typer.echo(str(route))
+        for line in route.lines:
+            say(line)
         for line in ages(lists):
-            typer.echo(line)
+            say(line)
     if unrouted:
-        typer.echo(unrouted)
+        say(unrouted)

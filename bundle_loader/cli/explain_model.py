@@ -10,11 +10,10 @@ import typer
 from bundle_loader.cli.ages import listed
 from bundle_loader.cli.hosting import with_host
 from bundle_loader.cli.main import NO_ANSWER
-from bundle_loader.cli.output import as_json, jsonable
+from bundle_loader.cli.output import as_json, jsonable, say
 from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
-from bundle_loader.masking import masked
 from bundle_loader.providers import table
 from bundle_loader.providers.entry_points import installed
 from bundle_loader.providers.live import aliases
@@ -114,12 +113,12 @@ def _print(found: list[dict[str, Any]], pattern: str, *, alone: bool) -> None:
     blocks = [list(_lines(entry, pattern)) for entry in found if entry["matched"]]
     for block in blocks:
         for line in (*block, *([""] if block is not blocks[-1] else ())):
-            typer.echo(masked(line))
+            say(line)
     for entry in found:
         if not entry["matched"] and (alone or not blocks or entry["list"]["source"] is None):
             near = f"; nearest are {', '.join(entry['nearest'])}" if entry.get("nearest") else ""
             reason = entry["reason"] or "its list of models is not known"
-            typer.echo(masked(f"{entry['provider']}: {reason}{near if 'nearest are' not in reason else ''}"), err=True)
+            say(f"{entry['provider']}: {reason}{near if 'nearest are' not in reason else ''}", err=True)
 
 
 def _lines(entry: dict[str, Any], pattern: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.host import Host
 from bundle_loader.providers import table
 from bundle_loader.providers.endpoint import Endpoint
-from bundle_loader.providers.entry_points import installed
+from bundle_loader.providers.entry_points import Packages, installed
 from bundle_loader.providers.env_files import with_env_files
 from bundle_loader.providers.instances import Settings, declared_of, instances, row_of, runs_here, shipped_of
 from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_kinds, live_providers
@@ -110,7 +110,9 @@ class Lists:
 
     def _can_be_asked(self, name: str) -> bool:
         row = table.row(name)
-        return (row is None or not row.instances_only) if self.configured is None else name in self.configured
+        if row is None or self.configured is None:
+            return row is None or not row.instances_only
+        return name in self.configured
 
     def summary(self, now: float) -> str:
         """How old the lists are, in words; empty where there is none."""
@@ -157,7 +159,8 @@ def saved_lists(bundle: Bundle, environment: Mapping[str, str], now: float) -> L
         else:
             catalogues[id] = kept.catalogue
             listings.append(_saved(kept.catalogue, now))
-    mounted = live_providers(variables, bundle.providers)
+    # other packages are not imported for a check
+    mounted = live_providers(variables, bundle.providers, Packages(()))
     here = frozenset(id for id, provider in mounted.items() if not isinstance(provider, Missing))
     return Lists(catalogues, tuple(listings), bundle.providers, here)
 

@@ -12,7 +12,7 @@ import typer
 from bundle_loader.cli.hosting import opened, with_host
 from bundle_loader.cli.main import NO_ANSWER
 from bundle_loader.cli.options import BundleOption, FaultOption, JsonOption, LedgerOption, RefreshOption, SimulateOption
-from bundle_loader.cli.output import as_json, jsonable
+from bundle_loader.cli.output import as_json, jsonable, say
 from bundle_loader.declared.model_order import OrderPolicy
 from bundle_loader.declared.models_lock import ModelsLock, Pin
 from bundle_loader.declared.preference import Preference
@@ -63,10 +63,10 @@ def lock(
     refresh: RefreshOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Hold patterns to the models that they mean now, in the project's .bundle-loader/models.lock.
+    """Hold patterns to the models that they mean now, until you move them.
 
-    What is locked stays until --update moves it. With --simulate it is models.simulated.lock, which holds for simulated
-    providers only.
+    They stand in the project's .bundle-loader/models.lock. What is locked stays until --update moves it. With --simulate it
+    is models.simulated.lock, which holds for simulated providers only.
     """
     if update and remove:
         raise typer.BadParameter("write --update or --remove, not both", param_hint="--remove")
@@ -91,13 +91,13 @@ def lock(
     said = f"{len(changes)} changed in {path}" if written else f"{'nothing to change' if not changes else 'not written'}: {path}"
     if not json:
         for row in rows:
-            typer.echo(str(row))
+            say(str(row))
     if written:
         write_lock_file(path, _with(held, changes))
     if json:
         as_json({"file": str(path), "simulated": simulate, "written": written, "patterns": [jsonable(row) for row in rows]})
     else:
-        typer.echo(said)
+        say(said)
     if any(row.what == "not locked" for row in rows) and (patterns or all(row.what == "not locked" for row in rows)):
         raise typer.Exit(NO_ANSWER)
 

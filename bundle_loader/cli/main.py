@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -100,19 +102,17 @@ def run(arguments: list[str] | None = None) -> int:
         _let_go(sys.stdout, sys.stderr)
         return FINE
     except OSError as error:
-        if _can_be_written():
+        if not _is_of_output(error):
             raise
-        _let_go(sys.stdout)
-        typer.echo(f"error: the output cannot be written: {(error.strerror or str(error)).lower()}", err=True)
+        with contextlib.suppress(OSError):
+            typer.echo(f"error: the output cannot be written: {(error.strerror or str(error)).lower()}", err=True)
+        _let_go(sys.stdout, sys.stderr)
         return FAULTS
 
 
-def _can_be_written() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
+def _is_of_output(error: OSError) -> bool:
+    """Whether it comes of writing where something is open already, as only output is here: files are told by their name."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _let_go(*streams: TextIO) -> None:
@@ -142,7 +142,7 @@ def _run(given: list[str]) -> int:
     except BundleLoaderError as error:
         return _tell(error, "--json" in given)
     except Exception as error:
-        if isinstance(error, OSError) and not _can_be_written():
+        if isinstance(error, OSError) and _is_of_output(error):
             raise
         if os.environ.get("BUNDLE_LOADER_DEBUG"):
             raise

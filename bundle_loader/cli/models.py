@@ -21,7 +21,7 @@ from bundle_loader.cli.options import (
     RefreshOption,
     SimulateOption,
 )
-from bundle_loader.cli.output import as_json, table
+from bundle_loader.cli.output import as_json, say, table
 from bundle_loader.errors import RequestError, did_you_mean
 from bundle_loader.host import Host
 from bundle_loader.providers.credentials import ENVIRONMENT
@@ -51,9 +51,7 @@ def models(
     needs: NeedsOption = None,
     local: Annotated[bool | None, typer.Option("--local/--cloud", help="What runs here, or what does not.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Only what costs nothing.")] = False,
-    min_window: Annotated[
-        int | None, typer.Option("--min-window", metavar="TOKENS", min=0, help="Windows from this size on.")
-    ] = None,
+    min_window: Annotated[int | None, typer.Option("--min-window", metavar="TOKENS", min=0, help="The least window.")] = None,
     max_price: Annotated[
         str | None, typer.Option("--max-price", metavar="DOLLARS", help="For a million tokens, of input and of output.")
     ] = None,
@@ -91,11 +89,11 @@ def models(
             table(*columns(shown))
         _tell(chosen, now, host.keys, down)
         for name, count in unknown.items():
-            typer.echo(f"left out: {count} of which no {name} is known", err=True)
+            say(f"left out: {count} of which no {name} is known", err=True)
         if all_shown and not shown:
-            typer.echo(f"none of {len(all_shown)} models fits", err=True)
+            say(f"none of {len(all_shown)} models fits", err=True)
         if shown:
-            typer.echo(f"prices: {host.prices.edition(now)}", err=True)
+            say(f"prices: {host.prices.edition(now)}", err=True)
     if not shown:
         raise typer.Exit(NO_ANSWER)
 
@@ -157,16 +155,14 @@ def _as_json(offer: Offer, now: float, shown: list[Shown], keys: Mapping[str, st
 def _tell(offers: list[Offer], now: float, keys: Mapping[str, str], down: Sequence[str]) -> None:
     """Where each list comes from and how old it is, and why others could not be asked; what is down; where a key was found."""
     for line in down:
-        typer.echo(f"  x {line}", err=True)
+        say(f"  x {line}", err=True)
     if any(offer.catalogue and offer.catalogue.simulated for offer in offers):
-        typer.echo("simulated: these are the shipped, dated lists", err=True)
+        say("simulated: these are the shipped, dated lists", err=True)
     for offer in offers:
         if offer.reason:
-            typer.echo(f"{offer.provider}: {offer.reason}", err=True)
+            say(f"{offer.provider}: {offer.reason}", err=True)
         elif offer.catalogue is not None:
-            typer.echo(
-                f"{offer.provider}: {listed(offer, now)['told'] if offer.catalogue.simulated else told(offer, now)}", err=True
-            )
+            say(f"{offer.provider}: {listed(offer, now)['told'] if offer.catalogue.simulated else told(offer, now)}", err=True)
         key = keys.get(offer.provider)
         if key is not None and not key.endswith(f" in {ENVIRONMENT}"):
-            typer.echo(f"{offer.provider}: its key is {key}", err=True)
+            say(f"{offer.provider}: its key is {key}", err=True)

@@ -35,6 +35,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         typer.echo(line.rstrip())
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """One line to read: what others wrote in it moves no cursor, and what looks like a key is left out."""
+    typer.echo(one_line(masked(text)), err=err)
+
+
 def as_json(value: Any) -> None:
     """One JSON document."""
     typer.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False))

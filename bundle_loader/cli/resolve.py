@@ -28,7 +28,7 @@ from bundle_loader.cli.options import (
     StageOption,
     TierOption,
 )
-from bundle_loader.cli.output import as_json, jsonable, table
+from bundle_loader.cli.output import as_json, jsonable, say, table
 from bundle_loader.declared.bundle import SELF
 from bundle_loader.declared.preference import Preference
 from bundle_loader.errors import RequestError
@@ -86,11 +86,11 @@ def resolve(
         table(("asked", "model", "decided by", ""), rows)
         for entry in found:
             for rejection in entry["rejections"] if what else ():
-                typer.echo(f"  x {rejection}")
+                say(f"  x {rejection}")
         for note in dict.fromkeys(note for entry in found for note in entry["notes"]):
-            typer.echo(f"note: {note}")
+            say(f"note: {note}")
         for line in ages(lists):
-            typer.echo(line)
+            say(line)
     if any(entry["failed"] for entry in found):
         raise typer.Exit(NO_ANSWER)
 

@@ -17,6 +17,8 @@ from bundle_loader.routing.request import DecidedBy
 DEFAULT_MAX_TOKENS: Final = 4096
 LEAST_SHARE: Final = 15.0
 """Seconds that a candidate has at least for its first token."""
+LONG_SILENCE: Final = 60.0
+"""Seconds after which silence tells something of a candidate, whoever ends it."""
 LOAD: Final = 120.0
 """Seconds for the first answer of a local model, where nothing else is said."""
 
@@ -61,7 +63,7 @@ def limits_of(whole: SpawnLimits, said: Timeouts, left: float, others: int, *, l
     share = max(LEAST_SHARE, left / (1 + others))
     first = share if said.first_token is None else min(share, said.first_token)
     load = (LOAD if said.load is None else said.load) if local else 0.0
-    due = LEAST_SHARE if said.first_token is None else said.first_token
+    due = max(LEAST_SHARE, said.first_token or 0.0)
     idle = whole.idle if said.idle is None else said.idle
     return SpawnLimits(left, min(first, left), idle, whole.max_turns, load, due)
 

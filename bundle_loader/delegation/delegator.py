@@ -194,7 +194,7 @@ class Delegator:
             content_fallback=lambda: spare.content,
             emergency=lambda tier: spare.emergency.get(tier, ()),
             gone=self.catalogues.renew,
-            readmit=partial(self._against, request, instruction, tools),
+            readmit=partial(self._against, request, route.tier, instruction, tools),
             opening=begins,
         )
         if delegating is not None:
@@ -242,14 +242,19 @@ class Delegator:
         )
 
     async def _against(
-        self, request: Request, instruction: str, tools: ToolBox, candidate: Candidate, messages: tuple[Message, ...]
+        self,
+        request: Request,
+        tier: str | None,
+        instruction: str,
+        tools: ToolBox,
+        candidate: Candidate,
+        messages: tuple[Message, ...],
     ) -> str | None:
         """What a gate has against a candidate by now, for a conversation that has grown."""
-        offers = self.catalogues.current([candidate.provider])
-        offer = offers.find(candidate.provider) if offers is not None else None
+        offer = self.catalogues.known(candidate.provider)
         floor = _fewest_tokens(least_bytes(instruction, messages, tools.specs))
         now = replace(mandated(self.bundle, request), input_floor=floor, now=self.books.clock())
-        return readmitted(now, candidate, offer, await self.books.standing(), self._price_of)
+        return readmitted(now, candidate, offer, tier, await self.books.standing(), self._price_of)
 
     def _asked(self, agent: Agent, work: Work, tools: ToolBox, floor: int | None, choice: Mapping[str, Any]) -> Request:
         return make_request(

@@ -10,7 +10,8 @@ from bundle_loader.delegation.result import Attempt, Child
 from bundle_loader.errors import NotSent, OverBudget
 from bundle_loader.events import BudgetEvent, OutcomeEvent, TurnEvent
 from bundle_loader.messages import Message, Usage
-from bundle_loader.routing.candidate import Candidate, Rejection
+from bundle_loader.routing.candidate import Candidate, Rejection, Route
+from bundle_loader.routing.standing import Down
 
 
 @dataclass(slots=True)
@@ -64,6 +65,13 @@ class Progress:
         whose = f"budget '{failure.budget}'" if isinstance(failure, OverBudget) and failure.budget else failure.provider
         self.hear([f"{whose} held a call back: {failure.why}"])
 
+    def turned_down(self, route: Route) -> tuple[Rejection, ...]:
+        """Everything that could not be asked, each once: of what was down and has been asked since, the latest word holds."""
+        asked = {(one.provider, one.model) for one in self.attempts} | set(self.refused)
+        since = [(one, down) for one, down in route.waiting if (one.provider, one.model) in asked]
+        stays = [item for item in route.rejections if not any(_only(item, one, down) for one, down in since)]
+        return (*stays, *self.refused.values())
+
     def emergency(self, candidates_of: Callable[[str], tuple[Candidate, ...]], tier: str) -> tuple[Candidate, ...]:
         """The candidates of a budget's emergency tier; that it takes over is said."""
         found = candidates_of(tier)
@@ -80,3 +88,12 @@ class Progress:
         self.notes += [note for note in event.turn.notes if note not in self.notes]
         if event.turn.finish == "length" and lowered is not None:
             self.hear([f"the answer was cut at {lowered[1]} tokens: budget '{lowered[0]}' has no more left"])
+
+
+def _only(item: Rejection, candidate: Candidate, down: Down) -> bool:
+    """Whether a rejection is about this candidate's being down, and about nothing else."""
+    if item.preference != candidate.preference or item.provider not in (candidate.provider, candidate.preference.provider):
+        return False
+    # without the words that say when, which depend on the moment
+    says = down.told(down.until).rpartition("; ")[0]
+    return item.reason.rpartition("; ")[0] == says

@@ -187,6 +187,7 @@ class Run:
                         self.base.agent,
                         stop.value,
                         failure,
+                        route=self.route,
                         kept=self.state.kept,
                         now=self.books.clock(),
                         partial=self.state.shown,
@@ -225,7 +226,7 @@ class Run:
     def _status(self, candidate: Candidate, number: int) -> StatusEvent:
         """What is about to be tried, for whom, and why nothing before it served."""
         base, state = self.base, self.state
-        came_to_nothing = (*self.route.rejections, *state.refused.values(), *state.attempts)
+        came_to_nothing = (*state.turned_down(self.route), *state.attempts)
         return StatusEvent(
             candidate.provider,
             candidate.model,
@@ -384,7 +385,7 @@ class Run:
         return {
             "attempts": self.state.attempts,
             "skipped": [f"{candidate} was not tried: {reason}" for candidate, reason in skipped],
-            "rejections": (*self.route.rejections, *self.state.refused.values()),
+            "rejections": self.state.turned_down(self.route),
         }
 
     def _record(self, outcome: Outcome, reason: str | None, result: DelegationResult | None) -> None:
@@ -392,7 +393,7 @@ class Run:
         if self._journal is not None:
             self._journal.end(outcome, reason)
         answered = (result.provider, result.model) if result else (None, None)
-        rejected = (*self.route.rejections, *self.state.refused.values())
+        rejected = self.state.turned_down(self.route)
         timed = {"started": self.started, "latency": perf_counter() - self.began}
         entry = delegation_record(
             base, self.route.decided_by, outcome, reason, answered, rejected, simulated=self.state.simulated, **timed

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from bundle_loader.delegation.context import LEAST_SHARE, DelegationContext, SpawnLimits, output_bound
+from bundle_loader.delegation.context import LEAST_SHARE, LONG_SILENCE, DelegationContext, SpawnLimits, output_bound
 from bundle_loader.delegation.conversation import message_bytes, prompt_bound, prompt_bytes, within
 from bundle_loader.delegation.one_call_each import one_call_each
 from bundle_loader.delegation.structured import Expected, NotFitting, expected, invalid_output, repair
@@ -66,13 +66,13 @@ class ProviderSpawner:
                     if isinstance(part, Turn):
                         call.settle(part.usage, part.model, part.cost)
                         call.told(part.limits)
+                        if _is_empty(part, history.messages):
+                            raise broken(candidate.provider, candidate.model, "an empty answer")
                         turn = one_call_each(part if cut is None else replace(part, notes=(*part.notes, cut)))
                     else:
                         call.streamed(len(part.text.encode()))
                         if wanted is None:
                             yield TextEvent(part.text)
-            if _is_empty(turn) and history.messages[-1].role != "tool":
-                raise broken(candidate.provider, candidate.model, "an empty answer")
             answer = None if turn.finish == "tools" else _Answer(turn, wanted)
             added = [turn.message]
             if answer is not None and answer.faults:
@@ -103,8 +103,9 @@ class ProviderSpawner:
         )
 
 
-def _is_empty(turn: Turn) -> bool:
-    return turn.finish == "stop" and not turn.message.text and not turn.message.tool_calls
+def _is_empty(turn: Turn, history: Sequence[Message]) -> bool:
+    """Nothing at all, to whoever asked for an answer; after a tool's result a model may have nothing to add."""
+    return turn.finish == "stop" and not turn.message.text and not turn.message.tool_calls and history[-1].role != "tool"
 
 
 class _History:
@@ -203,6 +204,7 @@ class _Parts:
         self._model = request.model
         self._idle = limits.idle
         self._allowed = max(limits.first, limits.load)
+        self._least = limits.due
         self._due = max(limits.due, limits.load)
         self._end = end
         self._time = asyncio.get_running_loop().time
@@ -231,17 +233,26 @@ class _Parts:
             failed.hurried = self._time() >= self._end and self._hurried(now)
             raise
         except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
-            raise foreign(error, self._provider, self._model) from None
+            strange = foreign(error, self._provider, self._model)
+            strange.hurried = self._time() >= self._end and self._hurried(now)
+            raise strange from None
         if part is None:
             raise broken(self._provider, self._model, "the stream ended without an answer")
         if not isinstance(part, (Delta, Turn)):
             raise broken(self._provider, self._model, f"the provider gave a {type(part).__name__}, not a Delta or a Turn")
-        self._allowed, self._due = self._idle, min(self._idle, LEAST_SHARE)
+        self._allowed, self._due = self._idle, min(self._least, LEAST_SHARE)
         return part
 
     def _hurried(self, asked: float) -> bool:
-        """Whether the deadline left the provider less time for this part than it has to have."""
-        return min(self._allowed, self._end - asked) < self._due
+        """Whether the silence says nothing of the provider.
+
+        1. A minute of it always does say something.
+        2. What the whole deadline cut short does not: another might have waited.
+        3. Nor does what ended at a limit below the least that a provider has to have.
+        """
+        if self._time() - asked >= LONG_SILENCE:
+            return False
+        return asked + self._allowed >= self._end or self._allowed < self._due
 
     async def __aexit__(self, *_: object) -> None:
         self._patience.close()

@@ -11,18 +11,19 @@ from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from bundle_loader.errors import DeadlineExceeded, FailureKind, ProviderFailure
 from bundle_loader.ledger.accounts import Hold
-from bundle_loader.ledger.breakers import Breakers, Change
+from bundle_loader.ledger.breakers import Breakers
 from bundle_loader.ledger.budgets import Budgets, only_stated
+from bundle_loader.ledger.call_health import CallHealth
 from bundle_loader.ledger.estimate import CallEstimate, CallScope, estimate_tokens
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.operations import Answer, Charge, Close, Correct, Granted, Refused, Reserve, Settle, Settled
 from bundle_loader.ledger.prices import Priced, believable, believable_usage
 from bundle_loader.ledger.records import CallRecord, Outcome
-from bundle_loader.ledger.refusals import over_budget, passed, unhealthy
+from bundle_loader.ledger.refusals import over_budget, passed
 from bundle_loader.ledger.slots import Place, Slots
 from bundle_loader.ledger.vendor_limits import arrived, closed, heard
 from bundle_loader.messages import Usage, VendorLimit
@@ -30,9 +31,11 @@ from bundle_loader.routing.candidate import Candidate
 from bundle_loader.routing.charged import PICO, CallFacts, mark_of
 from bundle_loader.routing.model_names import family
 from bundle_loader.routing.price import FREE, Price
-from bundle_loader.routing.standing import Down, Pair
 
 logger = logging.getLogger("bundle_loader")
+
+_TO_LEASE = 1.0
+"""Seconds for which a ledger that another process keeps locked is waited for where only a probe is to be leased."""
 
 MOST_UNSAID = 4096
 """The most tokens of an answer that is reserved for under a budget where no config says how many."""
@@ -129,16 +132,19 @@ class Call:
         self._until: float | None = None
         """The deadline, in the event loop's time."""
         self._place = Place(meter.slots)
+        self._health = CallHealth(meter.breakers, meter.ledger, estimate.candidate, id, meter.clock)
         self.output_bound = estimate.output_bound
         """The most tokens that the answer may have: what was asked for, lowered to what the budgets have left."""
 
     async def __aenter__(self) -> Call:
         estimate = self._estimate
         self._until = None if estimate.within is None else asyncio.get_running_loop().time() + estimate.within
-        self._refuse_down()
-        if await self._place.take(estimate.candidate, estimate.within, estimate.patience):
-            self._refuse_down()
+        if (down := self._health.down()) is not None:
+            raise down
         try:
+            waited = await self._place.take(estimate.candidate, estimate.within, estimate.patience)
+            if waited and (down := self._health.down()) is not None:
+                raise down
             await self._admitted(estimate.candidate)
         except BaseException:
             self._place.leave()
@@ -147,22 +153,13 @@ class Call:
         self._began = perf_counter()
         return self
 
-    def _refuse_down(self) -> None:
-        """Raises Unhealthy."""
-        candidate, now = self._estimate.candidate, self._meter.clock()
-        down = self._meter.breakers.against(candidate.provider, candidate.model, now)
-        if down is not None:
-            self._place.leave()
-            raise unhealthy(down, candidate, now)
-
     async def _admitted(self, candidate: Candidate) -> None:
         meter = self._meter
-        probes = meter.breakers.due(candidate.provider, candidate.model)
-        meter.breakers.probing(probes, self._id)
-        if (probes and meter.breakers.shared) or meter.scope.caps or meter.budgets.in_force(meter.clock()):
+        probes = self._health.probe()
+        if probes or meter.scope.caps or meter.budgets.in_force(meter.clock()):
             await self._take(candidate, probes)
 
-    async def _take(self, candidate: Candidate, probes: tuple[Pair, ...]) -> None:
+    async def _take(self, candidate: Candidate, probes: tuple[str, ...]) -> None:
         """Reserve the worst case, and lease what is to be found out. Raises OverBudget and Unhealthy."""
         meter, scope, estimate = self._meter, self._meter.scope, self._estimate
         kin = self._facts.family
@@ -170,7 +167,7 @@ class Call:
         likely = estimate_tokens(self._prompt) + min(estimate.output_bound, MOST_UNSAID)
         holds = meter.budgets.holds(self._facts, meter.clock(), estimate.input_bound, price, scope.caps, likely)
         if isinstance(holds, Refused):
-            self._change(meter.breakers.left(candidate.provider, candidate.model, self._id))
+            self._health.left()
             raise over_budget(holds, candidate)
         self._idle = tuple(hold for hold in holds if not (hold.fixed or hold.per_token))
         holds = tuple(hold for hold in holds if hold.fixed or hold.per_token)
@@ -180,20 +177,21 @@ class Call:
         what = (scope.attempt, scope.delegation, scope.root, scope.agent, scope.tier, candidate.provider,
                 candidate.preference.model, candidate.model, kin, int(candidate.simulated))  # fmt: skip
         least = max((hold.budget.least_tokens for hold in holds if hold.per_token), default=0)
-        keys = tuple(map(meter.breakers.key, probes if meter.breakers.shared else ()))
-        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), (mark,), keys)
+        asked = Reserve(self._id, holds, self._wanted(holds), least, json.dumps(what), (mark,), probes)
         answer: Granted | Refused | None = None
         try:
-            async with asyncio.timeout_at(self._until):
+            async with asyncio.timeout_at(self._patience(bool(probes) and not holds)):
                 answer = await meter.ledger.reserve(asked)
         except TimeoutError:
+            if probes and not holds:
+                raise self._health.held("another process keeps the ledger locked") from None
             message = f"agent '{scope.agent}': the deadline passed while another process kept the ledger locked"
             raise DeadlineExceeded(message) from None
         finally:
-            if probes and not isinstance(answer, Granted):
-                self._change(meter.breakers.left(candidate.provider, candidate.model, self._id))
+            if not isinstance(answer, Granted):
+                self._health.left()
         if isinstance(answer, Refused):
-            self._raise(answer, candidate, probes)
+            raise over_budget(answer, candidate) if answer.down is None else self._health.refused(answer)
         meter.lowered = None
         if answer.lowered_by is not None:
             meter.lowered = answer.lowered_by, answer.tokens
@@ -201,20 +199,12 @@ class Call:
         self.output_bound = answer.tokens
         self._reserve = asked
 
-    def _raise(self, refused: Refused, candidate: Candidate, probes: tuple[Pair, ...]) -> NoReturn:
-        if refused.down is None:
-            raise over_budget(refused, candidate)
-        breakers, now = self._meter.breakers, self._meter.clock()
-        pair = next(pair for pair in probes if breakers.key(pair) == refused.down)
-        down = Down(*pair, now + (refused.retry_after or 0.0), refused.reason, refused.held, refused.refuses)
-        if not refused.held:
-            breakers.heard(down, now)
-        raise unhealthy(down, candidate, now)
-
-    def _change(self, changes: Sequence[Change]) -> None:
-        """Tell the ledger what has become known of health."""
-        for change in changes if self._meter.breakers.shared else ():
-            self._meter.ledger.enter(change)
+    def _patience(self, only_probes: bool) -> float | None:
+        """Until when the ledger is waited for, in the loop's time: budgets must be asked, a probe can wait."""
+        if not only_probes:
+            return self._until
+        soon = asyncio.get_running_loop().time() + _TO_LEASE
+        return soon if self._until is None else min(soon, self._until)
 
     @cached_property
     def _facts(self) -> CallFacts:
@@ -249,6 +239,8 @@ class Call:
         """Note that `size` more bytes of the answer have come."""
         if self._end.first_token is None:
             self._end.first_token = perf_counter() - self._began
+        if size and not self._end.streamed:
+            self._health.begun()
         self._end.streamed += size
 
     def settle(self, usage: Usage | None, model: str | None, cost: Decimal | None = None) -> None:
@@ -290,7 +282,9 @@ class Call:
         self._place.leave()
         outcome: Outcome = "answered"
         reason = None
-        self._change(self._health(error))
+        self._health.ended(error, settled=self._end.settled)
+        if self._end.settled and isinstance(error, ProviderFailure):
+            outcome, reason = "failed", str(error)
         if not self._end.settled:
             outcome = "cancelled" if kind in (asyncio.CancelledError, GeneratorExit) else "failed"
             reason = str(error) if isinstance(error, ProviderFailure) else kind.__name__ if kind else "left without an answer"
@@ -310,16 +304,6 @@ class Call:
         settling = self._meter.ledger.submit(Settle(self._id, arrived(used, self._arrived()), record))
         settling.add_done_callback(self._alert)  # said even when whoever waits leaves: it is said once
         await asyncio.shield(settling)
-
-    def _health(self, error: BaseException | None) -> list[Change]:
-        """What the call's end says of its provider and model."""
-        candidate, breakers = self._estimate.candidate, self._meter.breakers
-        whose, now = (candidate.provider, candidate.model), self._meter.clock()
-        if self._end.settled:
-            return breakers.answered(*whose, self._id, now)
-        if isinstance(error, ProviderFailure):
-            return breakers.failed(*whose, error, self._id, now)
-        return breakers.left(*whose, self._id)
 
     def _alert(self, settling: asyncio.Future[Answer]) -> None:
         done = None if settling.cancelled() or settling.exception() else settling.result()

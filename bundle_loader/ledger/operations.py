@@ -100,6 +100,8 @@ class Open:
     at: float
     refused: bool = False
     """True where it works and only refuses: waiting would not mend that."""
+    leaves: str | None = None
+    """The call whose lease stays: it is still finding out, and another one said this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from bundle_loader.messages import StreamPart
 from bundle_loader.providers import anthropic_wire, faults, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
-from bundle_loader.providers.link import Way, link
+from bundle_loader.providers.link import Link, Way, link
 from bundle_loader.providers.list_pages import Pages
-from bundle_loader.providers.moments import moment
 from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.model_entries import sound
+from bundle_loader.routing.moments import moment
 
 _MODULES = ("anthropic", "anthropic.resources.models", "httpx2", "httpcore2", "truststore", "aiohttp")
 _PAGE = 1000
@@ -58,6 +58,11 @@ class AnthropicProvider:
     def base_url(self) -> str:
         """Where it listens."""
         return self._base_url or ""
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._link
 
     @property
     def saved_as(self) -> Endpoint:

@@ -12,7 +12,7 @@ from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.providers.base import Provider
 from bundle_loader.providers.endpoint import Endpoint
 from bundle_loader.providers.faults import broken, foreign, too_slow, words_of
-from bundle_loader.providers.guarded import TooLong, guarded
+from bundle_loader.providers.guarded import CLOSING, TooLong, guarded
 from bundle_loader.providers.live import Missing, Mounted
 from bundle_loader.providers.saved import SavedCatalogues
 from bundle_loader.providers.taken_in import taken_in
@@ -36,8 +36,6 @@ BRIEFLY: Final = 1.0
 """Seconds that a renewal is waited for where the old list is likely to be wrong, before it serves after all."""
 PATIENCE: Final = 15.0
 """Seconds that one list may take."""
-CLOSING: Final = 5.0
-"""Seconds that what is under way may take to end when the host closes."""
 
 Changed: TypeAlias = Callable[[Catalogue, Catalogue], None]
 """Told of the old and the new list of a provider when a renewal gives other models."""
@@ -175,6 +173,11 @@ class Catalogues:
             if self._expired(id, now) and not (id in self._asking and self._serves_meanwhile(id, now) and not self._hurries(id)):
                 return None
         return self._all
+
+    def known(self, name: str) -> Offer | None:
+        """The last offer of a provider, however old it is; None where there was none yet. Nobody is asked."""
+        last = self._offers.get(self.canonical(name))
+        return None if last is None else last.offer
 
     def renew(self, name: str) -> None:
         """A model that this provider lists is gone: its list is asked for now, beside other work.

@@ -18,7 +18,7 @@ from bundle_loader.providers.compatible import CompatibleProvider
 from bundle_loader.providers.credentials import names_a_file
 from bundle_loader.providers.endpoint import Endpoint, endpoint
 from bundle_loader.providers.google import GoogleProvider
-from bundle_loader.providers.link import Way
+from bundle_loader.providers.link import Link, Way
 from bundle_loader.providers.openai import ChatCalls
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
@@ -75,6 +75,16 @@ class AzureOpenAIProvider:
         """The resource's address."""
         return self._calls.base_url
 
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._calls.link
+
+    @property
+    def saved_as(self) -> Endpoint:
+        """Whose list of models a saved one must be to serve here."""
+        return self._calls.saved_as
+
     def __repr__(self) -> str:
         return f"AzureOpenAIProvider(id={self.id!r}, base_url={table.shown(self.base_url)!r})"
 
@@ -118,6 +128,11 @@ class BedrockProvider:
     def base_url(self) -> str:
         """The region's address."""
         return self._at.url
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._rest.link
 
     @property
     def saved_as(self) -> Endpoint:

@@ -10,7 +10,7 @@ from bundle_loader.messages import StreamPart
 from bundle_loader.providers import compatible_models, faults, table
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint
-from bundle_loader.providers.link import Way
+from bundle_loader.providers.link import Link, Way
 from bundle_loader.providers.list_pages import Pages
 from bundle_loader.providers.openai import ChatCalls
 from bundle_loader.providers.table import ProviderRow
@@ -50,6 +50,11 @@ class CompatibleProvider:
     def base_url(self) -> str:
         """Where it listens."""
         return self._calls.base_url
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._calls.link
 
     @property
     def saved_as(self) -> Endpoint:

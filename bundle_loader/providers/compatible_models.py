@@ -8,9 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from bundle_loader.providers.moments import moment
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.model_entries import price_text, sound
+from bundle_loader.routing.moments import moment
 
 _WINDOWS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
 _LOADED = ("loaded_context_length", "context_length")

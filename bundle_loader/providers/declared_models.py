@@ -38,6 +38,11 @@ class DeclaredModels:
         return self._provider.local
 
     @property
+    def asks(self) -> Provider:
+        """Whom it asks for answers."""
+        return self._provider
+
+    @property
     def base_url(self) -> Any:
         """Where it listens; None where the provider does not say."""
         return getattr(self._provider, "base_url", None)

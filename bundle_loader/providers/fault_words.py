@@ -68,6 +68,7 @@ TOO_LONG: Final = _Words(
     r"token count\b.{0,40}exceeds",
     r"reduce the length of (the|your) (messages|prompt|input)",
     r"max_(completion_)?tokens must be at least 1, got -",
+    r"reduce (?:your|the) (?:prompt|input)\b(?! (?:rate|price|tokens per))",
     r"larger context length",
     r"\b(input|prompt) is too long\b|maximum input is \d+|range of input length should be",
     r"inputs?\b[^.]{0,60}\bmust (have less than|be <=?) \d+|total tokens \d+ exceeds?",
@@ -79,6 +80,16 @@ CAP_OF_ANSWER: Final = _Words(
     r"maximum (allowed )?(number of )?(output|completion) tokens",
 )
 """A value of `max_tokens` that this model does not take; it often goes on about the context window."""
+PART_OF_BALANCE: Final = _Words(
+    r"\bcan only afford (?!0\b)\d",
+    r"\bcredits?,? or (?:use |set |request )?(?:fewer|less|a lower|a smaller) (?:max_\w*tokens|tokens)\b(?!.{0,160}\bafford 0\b)",
+    r"prompt tokens limit exceeded",
+)
+"""Money that is there, and too little for the length of this one answer or prompt."""
+ANY_QUOTA: Final = re.compile(
+    r"you exceeded your current quota\b(?:, please check your plan and billing details)?", re.IGNORECASE
+)
+"""What is said of spent money and of a minute's limit in the same words."""
 QUOTA: Final = _Words(
     r"insufficient[_ ](quota|credits?|balance|funds)",
     r"exceeded[_ ](your |the )?current[_ ]quota",
@@ -93,6 +104,8 @@ QUOTA: Final = _Words(
     r"spend(ing)?[_ ](limit|cap)|credits (are|have been|is) (depleted|exhausted|used up)|(?<!api )key limit exceeded",
     r"usage limits?\b[^.]{0,40}regain|api usage limits",
     r"exceeded your (monthly|total|account) (quota|budget|limit|usage)",
+    r"(?<!thinking )(?<!token )(?<!tokens )(?<!reasoning )\bbudget (?:has been |was |is )?exceeded|\bexceeded ?budget: "
+    r"|\bexceeded budget for\b|\b(?:key|user|team|organization|provider)\b[^.]{0,60}\bover budget\b",
 )
 ACCOUNT: Final = _Words(
     r"organization_on_hold|cmek_key_(disabled|network_blocked)|consumer_suspended|service_disabled|account_deactivated",
@@ -114,6 +127,9 @@ BAD_KEY: Final = _Words(
     r"(invalid|missing|no) credentials\b",
     r"invalid_api_key|api_key_invalid|api_key_(service_)?blocked|authentication_error|invalid_authentication",
     r"(api )?key (has been|was|is) (disabled|revoked|deleted|expired|blocked|deactivated)",
+    r"\b(?:security|access|session|bearer|refresh|auth|identity) token\b[^.]{0,40}\b(?:is|has|was) (?:been )?"
+    r"(?:expired|invalid|not valid|revoked)\b|\btoken has been expired or revoked|expired_?token_?exception"
+    r"|unrecognized_?client_?exception|request signature we calculated|\bsignature (?:has )?expired\b",
     r"key was reported as leaked|unregistered callers|unauthenticated",
 )
 UNKNOWN_MODEL: Final = _Words(
@@ -128,6 +144,9 @@ UNKNOWN_MODEL: Final = _Words(
     r"unsupported model\b",
     r"not a valid model|not a chat model|no models? loaded|pull(ing)? it first|no endpoints found for|is not served by",
     r"does not have access to (the )?model|no deployment for model",
+    r"\bmodel (?:identifier|id|name)\b(?: (?:[\w/-]*[\d./:@-][\w./:@-]*|''))? (?:is|was) (?:invalid|not valid|unknown)\b",
+    r"\bon-demand throughput (?:is not|isn.?t) supported",
+    r"\bllm provider not provided|\bmodel version has reached the end of its life",
 )
 SAFETY: Final = _Words(
     r"content[_ -]?(filter|policy|management|moderation|violation)|content_policy_violation|responsible[_ ]?ai",
@@ -157,6 +176,12 @@ UNSUPPORTED: Final = _Words(
     r"\b(tools?|functions?|function_declarations|parameters|response_format|json_schema|output_config)\b[\w.\[\]-]{0,60}"
     r"(input_schema|parameters|json_schema|\.schema|properties)\b",
     r"function_declarations|(tool|function) (calling|use|choice) (is )?(not|requires|unsupported)",
+    r"\btool[_ ]call[_ ]?ids?\b[^.]{0,80}\b(?:must be a-z|must match|must only contain|with a length of)",
+    r"\btool_(?:use|result|call)\w*\.(?:tool_use_)?id: string should match",
+    r"invalid_request_message_order|expected last role\b|unexpected role '' after|conversation roles must alternate",
+    r"\b(?:images?|pictures?|documents?|pdfs?|files?|audio|videos?)\b (?:size |file )?exceeds? (?:the |a )?"
+    r"(?:\d[\d.]* ?[kmg]i?b\b|max(?:imum)?\b|size limit|limit of)",
+    r"must contain the word '' in some form",
     r"tool choice requires|param requires --|requires --jinja|mmproj",
     r"invalid schema for (function|tool|response_format)|string should match pattern .{0,60}tool|expected a function name",
 )
@@ -177,5 +202,8 @@ OVERLOADED: Final = _Words(
 )
 LOADING: Final = _Words(
     r"model is (currently|temporarily) unavailable|currently loading|loading model|model is (still )?loading",
-    r"failed to load model|model is unloaded",
+    r"failed to load model|model is unloaded|\boverloaded_error\b",
+    r"\b(?:model|engine|server)\b:?(?: (?:[\w/-]*[\d./:@-][\w./:@-]*|''))? (?:is|was) (?:(?:still|currently|temporarily|now) )?"
+    r"(?:overloaded|busy|loading|unloading|starting up|not (?:yet |currently )?ready|(?:at|over) capacity)\b"
+    r"(?! with (?!other|requests))",
 )

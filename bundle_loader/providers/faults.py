@@ -5,9 +5,11 @@ The numbered rules are read from top to bottom; the first that fits decides. `mo
 1. A page of HTML is a gateway's: only the status counts.
 2. 408, 409, 425, 498, 499 and all from 500 on: busy. A 500 or 501 in a vendor's exact words for a request that is too long
    or not taken is that: some servers know no other status.
-3. 429: the vendor is paid no more, or the account is closed -> refused, provider. A limit of a day or a month whose end is
-   told -> limited until then; one without an end that can be believed -> refused, for the model, since such limits are
-   counted for each model. All else -> limited.
+3. 429: the vendor is paid no more, or the account is closed -> refused, provider; words that say so of every quota do not
+   count where a wait is told. A limit of a day or a month whose end is told -> limited until then; one without an end that
+   can be believed -> refused, for the model, since such limits are counted for each model. All else -> limited. Before that,
+   and before rules 4 to 8: money that is there and too little for the length of this one request -> unsupported, since it
+   closes the provider for no other request.
 4. 401, 402, 407 and 451: refused, provider.
 5. 403: in words for content that is refused -> that; about the account, its key or its money -> refused, provider; else
    refused, model: what one model forbids another may allow.
@@ -27,6 +29,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bundle_loader.errors import FailureKind, ProviderFailure
+from bundle_loader.masking import repeatable
 from bundle_loader.providers import fault_words, waits
 from bundle_loader.providers.limit_headers import exhausted_for
 
@@ -88,6 +91,8 @@ def _judged(status: int | None, code: str, message: str, *, ends: bool) -> Verdi
             return _within(words)
     if status >= 500 or status in (408, 409, 425, 498, 499):
         return _of_a_server(status, words)
+    if fault_words.PART_OF_BALANCE.search(words):
+        return UNSUPPORTED
     if status == 429:
         return _of_a_limit(words, ends)
     if status == 403:
@@ -126,6 +131,8 @@ def _of_a_server(status: int, words: str) -> Verdict:
 
 
 def _of_a_limit(words: str, ends: bool) -> Verdict:
+    if ends:
+        words = fault_words.ANY_QUOTA.sub("", words)
     if fault_words.QUOTA.search(words) or fault_words.ACCOUNT.search(words):
         return OUT
     spent = fault_words.PER_DAY.search(words) and not fault_words.PER_MINUTE.search(words)
@@ -199,7 +206,8 @@ def failure(
     if kind not in (FailureKind.BUSY, FailureKind.LIMITED):
         wait = None
     text = fault_words.without_tags(message) if fault_words.is_page(message) else " ".join(message.split())
-    text = text[:_MESSAGE_LIMIT] or code[:_MESSAGE_LIMIT] or "no message"
+    # masked before it is cut, since a piece of a key does not look like one
+    text = repeatable(text[: 8 * _MESSAGE_LIMIT])[:_MESSAGE_LIMIT] or code[:_MESSAGE_LIMIT] or "no message"
     id = request_id[:REQUEST_ID_LIMIT] if request_id else None
     return ProviderFailure(kind, provider, text, model=model, status=status, retry_after=wait, request_id=id, scope=scope)
 
@@ -227,20 +235,25 @@ def content_refused(provider: str, model: str | None, what: str) -> ProviderFail
 
 def no_client(error: Exception, provider: str, model: str | None) -> ProviderFailure:
     """The SDK is not installed, or its client cannot be built from what was declared."""
-    why = " ".join(str(error).split())[:200] or type(error).__name__
+    why = short(error) or type(error).__name__
     what = "the SDK is not installed" if isinstance(error, ImportError) else "the SDK's client cannot be built"
     return ProviderFailure(FailureKind.REFUSED, provider, f"{what} ({why})", model=model, scope="provider")
 
 
 def foreign(error: Exception, provider: str, model: str | None) -> ProviderFailure:
     """What a provider of somebody else's raised that is no `ProviderFailure`: it costs a hop, not the delegation."""
-    words = words_of(error)
+    words = short(error)
     said = f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, TimeoutError):
         return too_slow(provider, model)
     if isinstance(error, OSError):
         return unreachable(provider, model, said)
     return broken(provider, model, f"the provider broke ({said})")
+
+
+def short(error: BaseException, limit: int = 200) -> str:
+    """What somebody else's exception says, on one line of at most `limit` characters, without what looks like a key."""
+    return repeatable(" ".join(words_of(error)[: 8 * _MESSAGE_LIMIT].split()))[:limit]
 
 
 def words_of(error: BaseException) -> str:

@@ -55,7 +55,7 @@ def sort(
 
 
 def _words(error: BaseException, limit: int = 200) -> str:
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    return faults.short(error, limit) or type(error).__name__
 
 
 def _api_failure(error: Any, provider: str, model: str | None, status: int | None) -> ProviderFailure:

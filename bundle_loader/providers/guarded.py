@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from bundle_loader.providers.base import Provider
+from bundle_loader.providers.faults import words_of
+
+logger = logging.getLogger("bundle_loader")
 
 _T = TypeVar("_T")
-_MOMENT = 0.2
+CLOSING: Final = 5.0
+"""Seconds that what is under way may take to end when a host closes."""
+_MOMENT: Final = 0.2
 """Seconds in which what is cancelled can give its connection back."""
 
 
@@ -43,6 +51,16 @@ async def guarded(work: Callable[[], Awaitable[_T]], seconds: float) -> _T:
     if raised is not None:
         raise raised
     return value  # type: ignore[return-value]
+
+
+async def close(provider: Provider) -> None:
+    """Close a provider; one that cannot be closed in time, or at all, is only logged, so that others are closed as well."""
+    try:
+        await guarded(lambda: provider.aclose(), CLOSING)
+    except TooLong:
+        logger.warning("a provider could not be closed within %g s", CLOSING)
+    except Exception as error:  # noqa: BLE001 - a host's own provider may raise anything
+        logger.warning("a provider could not be closed: %s", words_of(error))
 
 
 async def _caught(work: Callable[[], Awaitable[_T]]) -> tuple[_T | None, Exception | None]:

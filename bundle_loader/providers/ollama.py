@@ -59,6 +59,11 @@ class OllamaProvider:
         return self._base_url
 
     @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._link
+
+    @property
     def saved_as(self) -> Endpoint:
         """Whose list of models a saved one must be to serve here."""
         return endpoint(self._row.id, self._base_url, self._key)

@@ -76,4 +76,4 @@ def _failure(
 
 
 def _words(error: BaseException, limit: int = 200) -> str:
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    return faults.short(error, limit) or type(error).__name__

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from bundle_loader.providers.moments import moment
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.model_entries import count, sound
+from bundle_loader.routing.moments import moment
 
 AT_ONCE: Final = 8
 """How many models are asked about at a time."""

@@ -11,12 +11,12 @@ from bundle_loader.messages import StreamPart
 from bundle_loader.providers import config, faults, openai_responses_wire, openai_wire, sdk_client, sdk_faults, table
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.endpoint import Endpoint, endpoint
-from bundle_loader.providers.link import Way, link
+from bundle_loader.providers.link import Link, Way, link
 from bundle_loader.providers.list_pages import Pages
-from bundle_loader.providers.moments import moment
 from bundle_loader.providers.prepared import prepared
 from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.moments import moment
 
 _T = TypeVar("_T")
 
@@ -67,6 +67,11 @@ class ChatCalls:
         # taken from the environment when not given; another vendor must not learn them
         client.organization = client.project = None
         return sdk_client.without_ambient(client)
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._link
 
     @property
     def saved_as(self) -> Endpoint:
@@ -158,6 +163,11 @@ class OpenAIProvider:
     def base_url(self) -> str:
         """Where it listens."""
         return self._calls.base_url
+
+    @property
+    def link(self) -> Link:
+        """How it is reached."""
+        return self._calls.link
 
     @property
     def saved_as(self) -> Endpoint:

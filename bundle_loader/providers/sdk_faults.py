@@ -73,7 +73,7 @@ def _sorted(
             kind, scope = _BY_NAME[base.__name__]
             return ProviderFailure(kind, provider, str(error) or base.__name__, model=model, scope=scope)
     if isinstance(error, ValueError):
-        return faults.broken(provider, model, f"the answer is malformed ({str(error)[:200]})")
+        return faults.broken(provider, model, f"the answer is malformed ({faults.short(error)})")
     return faults.broken(provider, model, f"the answer has the wrong shape ({type(error).__name__})")
 
 
@@ -105,7 +105,7 @@ def _lost(error: BaseException, sdk: ModuleType) -> tuple[_Lost, str] | None:
     for lost, kind in kinds:
         found = next((link for link in chain if isinstance(link, kind)), None)
         if found is not None:
-            return lost, " ".join(str(found).split())[:200] or type(found).__name__
+            return lost, faults.short(found) or type(found).__name__
     return None
 
 

@@ -17,10 +17,16 @@ _DURATION = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?s", re.ASCII)
 _UNITS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _LONG_UNITS = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)"
 _AGAIN = re.compile(
-    r"\b(?:try again|retry|come back|wait)\b(?: your request)?[^.;\d]{0,20}\b(?:in|after|for)?\s*"
+    r"\b(?:try(?: (?:your|the|this) request)? again|retry|come back|wait)\b(?: your request)?[^.;\d]{0,20}\b(?:in|after|for)?\s*"
     rf"((?:\d{{1,9}}(?:\.\d{{1,20}})?\s?{_LONG_UNITS}\b[\s,]*(?:and )?|\d{{1,9}}(?:\.\d{{1,20}})?(?:d|h|ms|m|s))+)",
     re.IGNORECASE | re.ASCII,
 )
+_NAMED = re.compile(
+    r"\bretry[_-]after(?:[_-](?:(?P<thousandth>ms|milliseconds?)|s|secs?|seconds?))?[\"']?\s?[:=]\s?[\"']?(?P<number>\d{1,9}(?:\.\d{1,20})?)"
+    rf"(?:\s?(?P<unit>{_LONG_UNITS})\b)?(?![\w:/-]|\.\d)",
+    re.IGNORECASE | re.ASCII,
+)
+_WRITTEN = re.compile(r"\s*(?:\d{1,9}(?:\.\d{1,20})?\s?" + _LONG_UNITS + r"(?![a-z])\s*)+", re.IGNORECASE | re.ASCII)
 _PIECE = re.compile(r"(\d{1,9}(?:\.\d{1,20})?)\s?([a-z]+)", re.IGNORECASE | re.ASCII)
 
 
@@ -30,7 +36,8 @@ def believable(seconds: float) -> float | None:
 
 
 def from_headers(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or else `retry-after`: seconds, or a date where `now` (epoch seconds) is given.
+    """Seconds to wait, from `retry-after-ms` or else `retry-after`: seconds, a duration such as
+    `1.5s` or `2m`, or a date where `now` (epoch seconds) is given.
 
     A date is compared with the server's own clock where the answer shows it, and one that names no zone is UTC.
     """
@@ -44,6 +51,8 @@ def from_headers(headers: Mapping[str, str], now: float | None = None) -> float 
         return None
     if _SECONDS.fullmatch(value.strip()):
         return believable(float(value))
+    if _WRITTEN.fullmatch(value):
+        return believable(_sum(value))
     moment = _moment(value)
     if moment is None or now is None:
         return None
@@ -90,13 +99,21 @@ def _number(value: Any) -> float | None:
 
 
 def from_words(words: str) -> float | None:
-    """Seconds from words such as `try again in 7m12.5s`, `retry in 17.5s` or `try again after 1 seconds`."""
+    """Seconds from words such as `try again in 7m12.5s`, `try again after 1 seconds` or `retry_after: 5`."""
     match = _AGAIN.search(words)
-    if match is None:
+    if match is not None:
+        return believable(_sum(match[1]))
+    named = _NAMED.search(words)
+    if named is None:
         return None
+    return believable(_sum(f"{named['number']}{named['unit'] or ('ms' if named['thousandth'] else 's')}"))
+
+
+def _sum(written: str) -> float:
+    """Seconds of a duration of numbers and units."""
     total = 0.0
-    for number, unit in _PIECE.findall(match[1]):
+    for number, unit in _PIECE.findall(written):
         unit = unit.lower()
         key = "ms" if unit.startswith(("ms", "milli")) else unit[0]
         total += float(number) * _UNITS[key]
-    return believable(total)
+    return total

@@ -88,8 +88,13 @@ class Route:
         """The first candidate; None when everything was rejected."""
         return self.candidates[0] if self.candidates else None
 
-    def __str__(self) -> str:
+    @property
+    def lines(self) -> list[str]:
+        """What it says to a reader."""
         lines = [f"{self.agent}: decided by {self.decided_by} ({self.decided_by.number}): {self.decision}"]
         lines += [f"  {'->' if index == 0 else '  '} {candidate}" for index, candidate in enumerate(self.candidates)]
         lines += [f"   x {rejection}" for rejection in self.rejections]
-        return "\n".join(lines + [f"   note: {note}" for note in self.notes])
+        return lines + [f"   note: {note}" for note in self.notes]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.moments import moment
 
 MOST_TOKENS: Final = 10**12
 """A window or a limit beyond it is a mistake."""
@@ -72,22 +73,6 @@ def price_text(value: object, unit: Decimal = Decimal(1)) -> str | None:
     return format((price * unit).normalize(), "f") if price else "0"
 
 
-def _moment(value: object) -> datetime | None:
-    """RFC 3339 text, seconds (or milliseconds) since the epoch, or a datetime; None for anything else."""
-    try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        if isinstance(value, datetime):
-            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-            aware.astimezone(UTC)
-            return aware
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return None
-
-
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
@@ -146,7 +131,7 @@ def _is_plain(value: object, depth: int = 8) -> bool:
 _PLAIN: Final = frozenset({str, int, float, bool, Decimal, datetime})
 _READ: Final[Mapping[str, Callable[[object], Any]]] = {
     "id": lambda value: value,
-    "created": _moment,
+    "created": moment,
     "window": count,
     "output_limit": count,
     "capabilities": _words,
@@ -154,7 +139,7 @@ _READ: Final[Mapping[str, Callable[[object], Any]]] = {
     "kind": _text,
     "stage": _text,
     "barred": _text,
-    "retires": _moment,
+    "retires": moment,
     "aliases": lambda value: _texts(value) or (),
     "prices": _prices,
     "local": _locality,

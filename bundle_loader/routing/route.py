@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.preference import Preference
 from bundle_loader.routing.candidate import Candidate, Passed, Rejection, Route
-from bundle_loader.routing.catalogue import ModelInfo
+from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 from bundle_loader.routing.gates import (
     FORBIDDEN,
     PriceOf,
@@ -84,21 +86,37 @@ def still_open(route: Route, request: Request, standing: Standing, price_of: Pri
     )
 
 
-def readmitted(request: Request, candidate: Candidate, offer: Offer | None, standing: Standing, price_of: PriceOf) -> str | None:
+def readmitted(
+    request: Request, candidate: Candidate, offer: Offer | None, tier: str | None, standing: Standing, price_of: PriceOf
+) -> str | None:
     """What a gate has against a candidate that had passed them all before; None where it passes again.
 
-    `offer` is its provider's now, where that is known. What is down, and what budgets hold back, is left to the meter, which
-    says when to ask again.
+    1. `offer` is the last that is known of its provider, however old; without one the candidate's own information holds.
+    2. A model is judged as the newest list has it; one that is not on it any more is not asked.
+    3. What is down, and what budgets hold back for a time, is left to the meter, which says when to ask again.
     """
-    if offer is None or candidate.info is None:
-        return None
+    if offer is None:
+        offer = Offer(candidate.provider, local=candidate.local, names=(candidate.preference.provider,))
     if not offer.configured:
         return offer.reason
-    reason = reason_against(request, offer, candidate.info, gates_of(request))
+    model = candidate.info or ModelInfo(candidate.model)
+    if offer.catalogue is not None:
+        listed = _listed_now(offer.catalogue, candidate.model)
+        if listed is None:
+            return f"{candidate.model} is not listed any more"
+        model = listed
+    reason = reason_against(request, offer, model, gates_of(request))
     if reason is not None or health(candidate, standing) is not None:
         return reason
-    bar = budget(request, candidate, None, standing, price_of)
-    return bar.reason if bar is not None and bar.renews is None else None
+    bar = budget(request, replace(candidate, info=model, local=runs_here(offer, model)), tier, standing, price_of)
+    # an emergency tier takes over from the meter's refusal only
+    return bar.reason if bar is not None and bar.renews is None and bar.emergency is None else None
+
+
+def _listed_now(catalogue: Catalogue, id: str) -> ModelInfo | None:
+    """The model of that id, else one that the list now gives another id, with this one as an alias."""
+    by_id = next((model for model in catalogue.models if model.id == id), None)
+    return by_id or next((model for model in catalogue.models if id in model.aliases), None)
 
 
 class _Walk:
