@@ -394,8 +394,7 @@ class Run:
             self._journal.end(outcome, reason)
         answered = (result.provider, result.model) if result else (None, None)
         rejected = self.state.turned_down(self.route)
-        timed = {"started": self.started, "latency": perf_counter() - self.began}
-        entry = delegation_record(
-            base, self.route.decided_by, outcome, reason, answered, rejected, simulated=self.state.simulated, **timed
+        timed, played = {"started": self.started, "latency": perf_counter() - self.began}, self.state.simulated
+        self.books.ledger.append(
+            delegation_record(base, self.route.decided_by, outcome, reason, answered, rejected, simulated=played, **timed)
         )
-        self.books.ledger.append(entry)
