@@ -23,7 +23,7 @@ from tests.support.vendor_cells import TEXT, TOKENS, Cell, bundle_of
 from tests.support.vendors import Fault, Reply, World
 
 Served = tuple[World, str]
-IDLE, SLEEP = 1.0, 2.0
+IDLE, SLEEP = 0.5, 1.0
 
 
 class Impatient(ProviderSpawner):
