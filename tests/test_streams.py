@@ -79,7 +79,7 @@ async def test_a_silence_of_the_vendor_counts_from_when_it_is_listened_to(vendor
                 hop_after = perf_counter()
             if isinstance(event, FallbackEvent):
                 assert IDLE - 0.1 <= perf_counter() - hop_after < IDLE + 3
-                assert "no answer within 1 s" in event.reason
+                assert f"no answer within {IDLE:g} s" in event.reason
         assert isinstance(event, DoneEvent)
         assert event.result.model == MODELS[vendor][1]
 
