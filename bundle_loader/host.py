@@ -302,13 +302,13 @@ class Host:
         """The price of what answered, else of what was asked, and who says so."""
         id, info = candidate.provider, candidate.info
         settings = self.bundle.providers.get(id)
-        row = table.row(settings.kind) if settings and settings.kind else table.row(id)
+        row, names = table.sold_as(id, settings.kind if settings else None)
         listed = info.prices if info is not None and not candidate.local else {}
         sale = Sale(
             provider=id,
             model=candidate.model,
             answered=answered,
-            names=(row.id, *row.aliases) if row is not None and table.canonical(id) == row.id else (),
+            names=names,
             public=row.prices if row is not None else None,
             local=candidate.local,
             listed=tuple(listed.items()),
