@@ -25,7 +25,7 @@ from bundle_loader.routing.catalogue import ModelInfo
 from tests.support.hosting import worker
 from tests.support.vendors import DEFAULT_TEXT, Fault, World
 
-ARRIVALS = 1200
+ARRIVALS = 1000
 """In ten minutes of weather, in a loop whose time jumps: a seed comes to the same however busy the machine is."""
 
 

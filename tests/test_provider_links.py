@@ -90,9 +90,16 @@ async def secured(vendors: Served, authority: trustme.CA) -> AsyncIterator[tuple
 # --- connections used again
 
 
+def only_one_model(world: World, vendor: str) -> None:
+    """Ollama is asked about each of its models, several at a time: of one there is nothing to ask side by side."""
+    listed = world.vendor(vendor).models
+    listed[:] = [one for one in listed if MODEL[vendor] in str(one)]
+
+
 @pytest.mark.parametrize("vendor", ALL)
 async def test_one_connection_serves_every_call_also_after_errors(counted: tuple[World, Relay], vendor: str) -> None:
     world, between = counted
+    only_one_model(world, vendor)
     provider = made(vendor, between.url + world.vendor(vendor).prefix)
     await provider.list_models()
     for _ in range(5):
@@ -269,6 +276,7 @@ async def proxied(vendors: Served) -> AsyncIterator[tuple[World, str, Relay]]:
 @pytest.mark.parametrize("vendor", ALL)
 async def test_a_declared_proxy_is_used_for_every_request(proxied: tuple[World, str, Relay], vendor: str) -> None:
     world, base, proxy = proxied
+    only_one_model(world, vendor)
     provider = made(vendor, world.url(base, vendor), proxy=proxy.url)
     await provider.list_models()
     assert await says(provider, vendor)
@@ -386,6 +394,7 @@ def test_the_time_to_connect_is_positive() -> None:
 @pytest.mark.parametrize("vendor", ALL)
 async def test_the_callers_own_client_carries_every_request_and_stays_open(vendors: Served, vendor: str) -> None:
     world, base = vendors
+    only_one_model(world, vendor)
     seen: list[str] = []
 
     async def note(request: Any) -> None:
@@ -401,7 +410,8 @@ async def test_the_callers_own_client_carries_every_request_and_stays_open(vendo
         await provider.aclose()
         assert (failure.status, failure.retry_after) == (503, 7.0)
         assert not client.is_closed
-    assert seen == ["GET", "POST", "POST"]
+    shown = ["POST"] if vendor == "ollama" else []
+    assert seen == ["GET", *shown, "POST", "POST"]
 
 
 @pytest.mark.parametrize("vendor", ALL)

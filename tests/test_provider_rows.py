@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from bundle_loader import Host, NoCandidate, load_bundle
@@ -113,7 +114,8 @@ def test_the_docs_have_every_row() -> None:
 def test_the_docs_examples_load(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "providers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
+    trustme.CA().cert_pem.write_to_path(tmp_path / "corp.pem")
     for block in blocks:
         (tmp_path / "team.yaml").write_text(f"format: 1\nbundle: {{name: team}}\n{block}", encoding="utf-8")
         bundle = load_bundle(tmp_path / "team.yaml", strict=True, settings=())

@@ -603,7 +603,14 @@ async def test_a_list_that_one_key_fetched_does_not_serve_another(vendors: Serve
 # --- commands
 
 SAVED = "---\nname: a\nprovider_preferences: [anthropic/claude-zeta-*, openai/gpt-0-*]\n---\nx\n"
-WALL = "import sys\nsys.addaudithook(lambda event, _: sys.exit('socket') if event.startswith('socket.') else None)\n"
+WALL = """
+import os, sys
+def wall(event, _):
+    if event.startswith("socket."):
+        os.write(2, b"socket")
+        os._exit(1)  # whatever a provider raises is a reason, even SystemExit
+sys.addaudithook(wall)
+"""
 
 
 def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Any:

@@ -181,8 +181,9 @@ def test_no_key_of_the_environment_is_in_what_a_provider_says(secret: str) -> No
             said = []
             for id in names.values():
                 provider = mounted[id]
-                assert not isinstance(provider, Missing)
                 said.append(f"{provider!r}{provider}")
+                if isinstance(provider, Missing):  # a key that no header may have
+                    continue
                 try:
                     await provider.list_models()
                 except ProviderFailure as failure:

@@ -166,11 +166,11 @@ def priced(bundle: Bundle, now: float) -> Callable[[str, ModelInfo], bool]:
 
     def known(provider: str, model: ModelInfo) -> bool:
         settings = bundle.providers.get(provider)
-        row = table.row(settings.kind) if settings and settings.kind else table.row(provider)
+        row, names = table.sold_as(provider, settings.kind if settings else None)
         sale = Sale(
             provider=provider,
             model=model.id,
-            names=(row.id, *row.aliases) if row is not None and table.canonical(provider) == row.id else (),
+            names=names,
             public=row.prices if row is not None else None,
             local=row is not None and row.local,
             listed=tuple(model.prices.items()),

@@ -14,13 +14,13 @@ def sale_of(candidate: Candidate, answered: str | None, said: Mapping[str, Provi
     """The sale of what answered, else of what was asked; `said` is what the bundle says of providers."""
     id, info = candidate.provider, candidate.info
     settings = said.get(id)
-    row = table.row(settings.kind) if settings and settings.kind else table.row(id)
+    row, names = table.sold_as(id, settings.kind if settings else None)
     listed = info.prices if info is not None and not candidate.local else {}
     return Sale(
         provider=id,
         model=candidate.model,
         answered=answered,
-        names=(row.id, *row.aliases) if row is not None and table.canonical(id) == row.id else (),
+        names=names,
         public=row.prices if row is not None else None,
         local=candidate.local,
         listed=tuple(listed.items()),

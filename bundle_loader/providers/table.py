@@ -135,6 +135,12 @@ def key_files() -> frozenset[str]:
     return frozenset(name for row in rows().values() for name in row.key_files)
 
 
+def sold_as(id: str, kind: str | None) -> tuple[ProviderRow | None, tuple[str, ...]]:
+    """The row of a provider, or of what an instance is one of, and the names under which prices of its own are declared."""
+    found = row(kind) if kind else row(id)
+    return found, (found.id, *found.aliases) if found is not None and canonical(id) == found.id else ()
+
+
 def _row(id: str, fields: Mapping[str, Any]) -> ProviderRow:
     frozen: dict[str, Any] = {key: Decimal(value) if key == "cost_unit" else _frozen(value) for key, value in fields.items()}
     return ProviderRow(id=id, **frozen)
