@@ -24,6 +24,7 @@ IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": 
 @pytest.mark.parametrize("given", [IMAGE, user("See:", Blob(PNG, "image/png"))], ids=["mapping", "neutral"])
 async def test_an_image_reaches_the_model(vendors: Served, tmp_path: Path, vendor: str, given: Any) -> None:
     world, base = vendors
+    world.vendor("ollama").models[0]["details"]["families"].append("clip")
     bundle = worker(tmp_path, f"{vendor}/{MODELS[vendor][0]}")
     async with Host(bundle, ledger=tmp_path / "l.db", environment=world.environment(base)) as host:
         result = await host.delegate("worker", "What is it?", messages=[given])

@@ -199,7 +199,7 @@ def collapsed(asked: Sequence[Place]) -> list[Place]:
 
 
 @pytest.mark.requirement("POL-121")
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(stories())
 def test_each_time_that_another_model_takes_over_there_is_one_line(story: Story) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -141,13 +141,14 @@ class OllamaWire:
             return self._unknown(model)
         family = entry.get("details", {}).get("family", "llama")
         takes_tools = not matches(model, vendor.refuses_tools)
+        sees = "clip" in entry.get("details", {}).get("families", ())
         shown = {
             "modelfile": "",
             "parameters": "",
             "template": "{{ .Prompt }}",
             "details": entry.get("details", {}),
             "model_info": {"general.architecture": family, f"{family}.context_length": 40_960},
-            "capabilities": ["completion", "tools"] if takes_tools else ["completion"],
+            "capabilities": ["completion", *["tools"] * takes_tools, *["vision"] * sees],
             "modified_at": entry.get("modified_at", _CREATED),
         }
         return Answer(encode(shown))
