@@ -91,14 +91,14 @@ def content(node: Node | None) -> Any:
     return None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(headers, headers, headers)
 def test_folding_headers_is_associative(one: str, two: str, three: str) -> None:
     a, b, c = tree(one, "a"), tree(two, "b"), tree(three, "c")
     assert content(fold(fold(a, b), c)) == content(fold(a, fold(b, c)))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(agents, agents, agents)
 def test_folding_agents_is_associative(one: str, two: str, three: str) -> None:
     a, b, c = tree(one, "a"), tree(two, "b"), tree(three, "c")
