@@ -96,8 +96,8 @@ async def serve() -> None:
 async def first_routes(bundle: Bundle, environment: dict[str, str], routes: int = AGENTS) -> float:
     """Seconds until so many routes that were asked for at once are there, with no list yet."""
     with tempfile.TemporaryDirectory() as name:
-        home = {"BUNDLE_LOADER_HOME": name}
-        async with Host(bundle, environment={**environment, **home}, ledger=Path(name) / "ledger.db", models_lock=False) as host:
+        own = {**environment, "BUNDLE_LOADER_HOME": name}
+        async with Host(bundle, environment=own, ledger=Path(name) / "ledger.db", sessions=None, models_lock=False) as host:
             began = time.perf_counter()
             found = await asyncio.gather(*(host.route(f"agent-{number % AGENTS}") for number in range(routes)))
             took = time.perf_counter() - began

@@ -326,7 +326,8 @@ async def run(plan: Plan, folder: Path) -> Tally:
             bundle = load_bundle(path, settings=())
             variables = {"CHAOS_KEY": "none"}
             clock = partial(_clock, loop, start)
-            host = Host(bundle, providers=mounted, ledger=folder / "ledger.db", environment=variables, clock=clock)
+            kept = {"ledger": folder / "ledger.db", "sessions": None}
+            host = Host(bundle, providers=mounted, **kept, environment=variables, clock=clock)
             await stack.enter_async_context(host)
             if isinstance(loop, JumpLoop):
                 loop.heed(host)

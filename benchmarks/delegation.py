@@ -8,17 +8,16 @@ each route, the ledger on disk, committed within the time that is counted.
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from statistics import median
 
 from benchmarks.bare import SDKS, Bare, Chat
 from benchmarks.figures import ROOT, Figure, paired, report
+from benchmarks.instant import instant_vendors
 from bundle_loader import Host
 from tests.support.world import World
 
@@ -36,18 +35,6 @@ CHAIN = {
 }
 
 Ask = Callable[[], Awaitable[object]]
-
-
-@contextmanager
-def instant_server() -> Iterator[str]:
-    """The base URL of a server in a process of its own."""
-    command = [sys.executable, "-m", "tests.support.vendors", "--instant"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().split()[1]
-        finally:
-            server.terminate()
 
 
 def write_bundle(folder: Path) -> Path:
@@ -131,10 +118,12 @@ async def compare(vendor: str, host: Host, bare: Bare) -> list[Figure]:
 
 async def measure(vendors: list[str]) -> list[Figure]:
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory() as name, instant_server() as base:
+    with tempfile.TemporaryDirectory() as name, instant_vendors() as base:
         folder = Path(name)
         environment = World().environment(base)
-        async with Host(write_bundle(folder), ledger=folder / "ledger.db", environment=environment) as host:
+        async with Host(
+            write_bundle(folder), ledger=folder / "ledger.db", sessions=folder / "sessions", environment=environment
+        ) as host:
             for vendor in vendors:
                 bare = SDKS[vendor](environment)
                 figures += await compare(vendor, host, bare)

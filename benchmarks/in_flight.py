@@ -14,8 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,6 +22,7 @@ from time import perf_counter
 from benchmarks.bare import SDKS, Chat
 from benchmarks.delegation import CHAIN, TASK, write_bundle
 from benchmarks.figures import ROOT, Figure, paired, report
+from benchmarks.instant import instant_vendors
 from bundle_loader import Host
 from tests.support.world import World
 
@@ -36,18 +36,6 @@ IN_FLIGHT = (32, 256)
 GOAL_AT = {256: 3.0}
 
 Ask = Callable[[], Awaitable[object]]
-
-
-@contextmanager
-def instant_vendors(delay: float = 0.0) -> Iterator[str]:
-    """The base URL of the instant vendors in a process of their own, which answer after `delay` seconds."""
-    command = [sys.executable, "-m", "tests.support.vendors", "--instant", "--delay", str(delay)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().split()[1]
-        finally:
-            server.terminate()
 
 
 def chat_of(host: Host, vendor: str, instruction: str, model: str) -> Chat:
@@ -93,7 +81,8 @@ async def memory_of(way: str, vendor: str, base: str) -> dict[str, float]:
             found = await grown(lambda: bare.ask(chat))
             await bare.aclose()
             return found
-        async with Host(write_bundle(folder), ledger=folder / "ledger.db", environment=environment) as host:
+        kept = {"ledger": folder / "ledger.db", "sessions": folder / "sessions"}
+        async with Host(write_bundle(folder), **kept, environment=environment) as host:
             return await grown(lambda: host.delegate(f"git-{vendor}", TASK))
 
 
@@ -112,7 +101,7 @@ def child(way: str, vendor: str, base: str) -> dict[str, float]:
 
 def memory(vendors: list[str]) -> list[Figure]:
     figures = []
-    with instant_vendors(SECONDS) as base:
+    with instant_vendors("--delay", str(SECONDS)) as base:
         for vendor in vendors:
             found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
             for _ in range(REPEATS):
@@ -147,7 +136,8 @@ async def throughput(vendors: list[str]) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name, instant_vendors() as base:
         folder = Path(name)
         environment = World().environment(base)
-        async with Host(write_bundle(folder), ledger=folder / "ledger.db", environment=environment) as host:
+        kept = {"ledger": folder / "ledger.db", "sessions": folder / "sessions"}
+        async with Host(write_bundle(folder), **kept, environment=environment) as host:
             for vendor in vendors:
                 agent = f"git-{vendor}"
                 first = await host.delegate(agent, TASK)

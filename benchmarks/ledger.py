@@ -23,8 +23,9 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmarks.bare import SDKS, Bare, Chat
-from benchmarks.delegation import TASK, Ask, instant_server, write_bundle
+from benchmarks.delegation import TASK, Ask, write_bundle
 from benchmarks.figures import ROOT, Figure, report
+from benchmarks.instant import instant_vendors
 from bundle_loader import Host
 from bundle_loader.declared.budget import Budget
 from bundle_loader.errors import LedgerError
@@ -217,15 +218,15 @@ async def share(name: str, host: Host, agent: str, bare: Bare, chat: Chat) -> Fi
 
 async def shares(vendors: list[str]) -> list[Figure]:
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory() as name, instant_server() as base:
+    with tempfile.TemporaryDirectory() as name, instant_vendors() as base:
         folder = Path(name)
         environment = World().environment(base)
         plain = write_bundle(folder)
         limited = folder / "limited.yaml"
         limited.write_text(plain.read_text("utf-8") + LIMITS, "utf-8")
         async with (
-            Host(limited, ledger=folder / "limited.db", environment=environment) as host,
-            Host(plain, ledger=folder / "plain.db", environment=environment) as free,
+            Host(limited, ledger=folder / "limited.db", sessions=None, environment=environment) as host,
+            Host(plain, ledger=folder / "plain.db", sessions=None, environment=environment) as free,
         ):
             for vendor in vendors:
                 agent, bare = f"git-{vendor}", SDKS[vendor](environment)

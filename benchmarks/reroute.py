@@ -111,7 +111,8 @@ async def measure() -> list[Figure]:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name, vendors("benchmarks.vendor:steady", VENDORS) as base:
         folder = Path(name)
-        async with Host(load_bundle(write_bundle(folder, base)), ledger=folder / "ledger.db", environment={}) as host:
+        kept = {"ledger": folder / "ledger.db", "sessions": folder / "sessions"}
+        async with Host(load_bundle(write_bundle(folder, base)), **kept, environment={}) as host:
             for _ in range(6):
                 await host.delegate("downwell", "Work.")
             gc.collect()

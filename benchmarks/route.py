@@ -51,7 +51,7 @@ async def each_awaited(call: Callable[[], Awaitable[object]]) -> float:
 async def measure() -> list[Figure]:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
-        async with Host("foundation", simulate=True, ledger=Path(name) / "ledger.db", environment={}) as host:
+        async with Host("foundation", simulate=True, ledger=Path(name) / "ledger.db", sessions=None, environment={}) as host:
             offers = await host.offers()
             resolver = Resolver()
             table = dict.fromkeys(host.bundle.agents, "claude-haiku-4-5")

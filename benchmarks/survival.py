@@ -158,7 +158,8 @@ class Ours:
     async def _host(self) -> Host:
         """A host of its own for each question, so that no health is known from another."""
         self.hosts += 1
-        host = Host(self.bundle, ledger=self.folder / f"ledger{self.hosts}.db", environment={KEY: "none"})
+        kept = {"ledger": self.folder / f"ledger{self.hosts}.db", "sessions": self.folder / "sessions"}
+        host = Host(self.bundle, **kept, environment={KEY: "none"})
         return await self.stack.enter_async_context(host)
 
     async def plain(self, fault: str) -> str:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from benchmarks.bare import Chat
 from benchmarks.bare_loops import LOOPS, PydanticAgent, pydantic_agent_of
 from benchmarks.delegation import TASK, write_bundle
-from benchmarks.figures import ROOT, Figure, paired, report
+from benchmarks.figures import Figure, paired, report
+from benchmarks.instant import instant_vendors
 from bundle_loader import Host, Tool
 from tests.support.world import World
 
@@ -38,18 +37,6 @@ Ask = Callable[[], Awaitable[object]]
 async def look(path: str) -> str:
     """Look at a file of the working folder."""
     return f"{path}\n{TEXT}"
-
-
-@contextmanager
-def server_of(calls: int) -> Iterator[str]:
-    """The base URL of a server, in a process of its own, that asks for that many calls in each turn but the last."""
-    command = [sys.executable, "-m", "tests.support.vendors", "--instant", "--turns", str(TURNS - 1), "--calls", str(calls)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().split()[1]
-        finally:
-            server.terminate()
 
 
 async def cost_of(ask: Ask, host: Host) -> float:
@@ -94,7 +81,7 @@ async def compare(vendor: str, calls: int, host: Host, base: str) -> list[list[f
 async def measure(vendors: Sequence[str]) -> list[Figure]:
     found: dict[tuple[str, int], list[list[float]]] = {}
     for calls in CALLS:
-        with tempfile.TemporaryDirectory() as name, server_of(calls) as base:
+        with tempfile.TemporaryDirectory() as name, instant_vendors("--turns", str(TURNS - 1), "--calls", str(calls)) as base:
             folder = Path(name)
             async with Host(
                 write_bundle(folder), ledger=folder / "ledger.db", sessions=folder, environment=World().environment(base)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from bundle_loader.delegation.result import DoneEvent as DoneEvent
     from bundle_loader.delegation.sessions import Sessions as Sessions
     from bundle_loader.delegation.spawner import Spawner as Spawner
+    from bundle_loader.delegation.tool_output import ToolOutput as ToolOutput
     from bundle_loader.delegation.tools import Tool as Tool
     from bundle_loader.delegation.tools import ToolFailed as ToolFailed
-    from bundle_loader.delegation.tools import ToolOutput as ToolOutput
     from bundle_loader.errors import AllDown as AllDown
     from bundle_loader.errors import AllFailed as AllFailed
     from bundle_loader.errors import BrokenAnswer as BrokenAnswer
@@ -53,7 +53,12 @@ if TYPE_CHECKING:
     from bundle_loader.events import TurnEvent as TurnEvent
     from bundle_loader.host import Host as Host
     from bundle_loader.ledger.estimate import CallEstimate as CallEstimate
+    from bundle_loader.messages import Blob as Blob
     from bundle_loader.messages import Message as Message
+    from bundle_loader.messages import Text as Text
+    from bundle_loader.messages import ToolCall as ToolCall
+    from bundle_loader.messages import ToolResult as ToolResult
+    from bundle_loader.messages import ToolSpec as ToolSpec
     from bundle_loader.messages import Usage as Usage
     from bundle_loader.providers.base import Provider as Provider
     from bundle_loader.providers.simulated import SimulatedProvider as SimulatedProvider
@@ -78,7 +83,8 @@ _HOMES = {
     "delegation.result": ("Child", "ChildEvent", "DelegationResult", "DoneEvent"),
     "delegation.sessions": ("Sessions",),
     "delegation.spawner": ("Spawner",),
-    "delegation.tools": ("Tool", "ToolFailed", "ToolOutput"),
+    "delegation.tool_output": ("ToolOutput",),
+    "delegation.tools": ("Tool", "ToolFailed"),
     "errors": (
         "AllDown",
         "AllFailed",
@@ -112,7 +118,7 @@ _HOMES = {
     ),
     "host": ("Host",),
     "ledger.meter": ("CallEstimate",),
-    "messages": ("Message", "Usage"),
+    "messages": ("Blob", "Message", "Text", "ToolCall", "ToolResult", "ToolSpec", "Usage"),
     "providers.base": ("Provider",),
     "providers.simulated": ("SimulatedProvider",),
     "routing.candidate": ("Candidate", "Rejection", "Route"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from bundle_loader import Host
+from bundle_loader import Host, load_bundle
 from bundle_loader.messages import Usage
 from tests.support.conversations import meaning, read_back
 from tests.support.hosting import worker
+from tests.support.vendor import Vendor
 from tests.support.vendors import Fault, Reply, World
+from tests.support.wire_anthropic import AnthropicWire
 
 Served = tuple[World, str]
 
@@ -86,3 +89,36 @@ async def test_a_vendor_that_comes_back_finds_its_own_thinking(vendors: Served, 
     first, second = (message for message in world.chats("anthropic")[-1].body_json["messages"] if message["role"] == "assistant")
     assert [block["type"] for block in first["content"]] == ["thinking", "tool_use"]
     assert [block["type"] for block in second["content"]] == ["tool_use"]
+
+
+async def test_the_thinking_of_an_imitation_of_anthropic_stays_with_it(vendors: Served, tmp_path: Path) -> None:
+    world, base = vendors
+    world.vendors["mine"] = Vendor("mine", "/mine", AnthropicWire())
+    world.vendors["mine"].offer("claude-haiku-4-5-20251001")
+    call = Reply("", [("note", {"line": "x"})], thinking="a thought with a seal of its own")
+    world.vendor("mine").replies = [call, call]
+    world.vendor("mine").faults = [None, None, Fault.status(503)]
+    world.vendor("anthropic").replies = [Reply("Done.")]
+    written = {
+        "format": 1,
+        "bundle": {"name": "b"},
+        "providers": {"mine": {"kind": "anthropic", "base_url": f"{base}/mine", "key_variable": "MY_KEY"}},
+        "agents": {"worker": {"description": "d", "provider_preferences": ["mine/claude-haiku-*", "anthropic/claude-opus-4-6"]}},
+    }
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    bundle = load_bundle(tmp_path / "b.yaml", strict=True, settings=[])
+    environment = {**world.environment(base), "MY_KEY": "test-key-mine"}
+    async with Host(bundle, ledger=tmp_path / "l.db", environment=environment) as host:
+        result = await host.delegate("worker", "Take notes.", tools=[Notebook().note])
+    assert (result.text, result.provider) == ("Done.", "anthropic")
+    again, there = (
+        [
+            block["type"]
+            for message in request.body_json["messages"]
+            for block in message["content"]
+            if message["role"] == "assistant"
+        ]
+        for request in (world.chats("mine")[1], world.chats("anthropic")[0])
+    )
+    assert again == ["thinking", "tool_use"]
+    assert there == ["tool_use", "tool_use"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from bundle_loader import ChildEvent, DoneEvent, Host, LimitReached, RequestError, SimulatedProvider, SyncHost
-from bundle_loader.events import TurnEvent
+from bundle_loader.delegation.context import DelegationContext
+from bundle_loader.delegation.spawner import ProviderSpawner
+from bundle_loader.delegation.tools import ToolBox
+from bundle_loader.events import Event, TurnEvent
+from bundle_loader.ledger.meter import Meter
 from bundle_loader.ledger.trees import delegation_tree
-from bundle_loader.messages import Text, ToolResult
+from bundle_loader.messages import Text, ToolResult, Usage
 from bundle_loader.providers.base import ChatRequest
 from bundle_loader.providers.simulated import Reply
 from tests.support.team import team
@@ -69,6 +73,41 @@ async def test_the_tool_is_offered_to_agents_that_name_it_and_lists_whom_they_ma
     assert asks(provider, "small-1")[0].tools == ()
 
 
+@pytest.mark.parametrize(
+    ("listed", "usable"),
+    [
+        (["other"], ["other"]),
+        (["aide", "s*", "boss", "nobody"], ["helper", "self"]),
+        (["*"], ["helper", "other", "self"]),
+        ("none", []),
+    ],
+)
+async def test_an_agent_uses_only_those_that_its_list_names(tmp_path: Path, listed: Any, usable: list[str]) -> None:
+    answers = iter([delegating("helper", "Look."), "Done."])
+    provider = one({"boss-1": lambda _: next(answers), "small-1": lambda _: "Looked."})
+    agents = {"boss": BOSS | {"agents": listed}, "helper": HELPER | {"aliases": ["aide"]}, "other": HELPER}
+    bundle = team(tmp_path, agents)
+    async with host_of(bundle, provider, tmp_path) as host:
+        result = await host.delegate("boss", "Go.")
+        if usable:
+            assert list(host.delegate_tool(caller="boss").parameters["properties"]["agent"]["enum"]) == usable
+        else:
+            with pytest.raises(RequestError, match="'boss' may delegate to nobody"):
+                host.delegate_tool(caller="boss")
+        assert "boss" in host.delegate_tool().parameters["properties"]["agent"]["enum"], "a loop of the host's own may use all"
+    (first, *_) = asks(provider, "boss-1")
+    assert [tool.schema["properties"]["agent"]["enum"] for tool in first.tools] == ([usable] if usable else [])
+    told = [
+        part.text
+        for message in result.messages
+        if message.role == "tool"
+        for part in message.parts
+        if isinstance(part, ToolResult)
+    ]
+    assert ("Looked." in told[0]) is ("helper" in usable)
+    assert bool(asks(provider, "small-1")) is ("helper" in usable), "nobody else is asked, whatever the model says"
+
+
 @pytest.mark.requirement("AGT-2", "AGT-34")
 async def test_a_child_runs_on_its_own_preferences_and_its_answer_comes_back(tmp_path: Path) -> None:
     """The session is on the dearest model; only an agent that says nothing inherits it."""
@@ -93,6 +132,15 @@ async def test_a_child_runs_on_its_own_preferences_and_its_answer_comes_back(tmp
     assert [child.row["agent"] for child in tree.children] == ["helper", "plain"]
     told = [part.text for message in result.messages if message.role == "tool" for part in message.parts]  # type: ignore[union-attr]
     assert told[0] == f"Looked.\n[session {(result.children[0].session or '')[:12]}]"
+
+
+async def test_an_answer_that_was_cut_says_so(tmp_path: Path) -> None:
+    provider = one({"small-1": lambda _: "Much to say. " * 20})
+    bundle = team(tmp_path, {"helper": HELPER | {"config": {"max_tokens": 5}}})
+    async with host_of(bundle, provider, tmp_path, sessions=None) as host:
+        result = await host.delegate_tool().handle({"agent": "helper", "instruction": "x"})
+    assert result.text.endswith("\n[the answer was cut: it reached its most tokens]")
+    assert not result.is_error
 
 
 async def test_a_child_is_carried_on_by_the_session_that_its_answer_names(tmp_path: Path) -> None:
@@ -267,6 +315,10 @@ async def test_a_childs_failure_is_told_with_its_reasons(tmp_path: Path) -> None
         ({"agent": "helper", "instruction": "x", "context_depth": "some"}, "context_depth: write one of none, recent, all"),
         ({"agent": "helper", "instruction": "x", "context_turns": 0}, "context_turns: write a whole number from 1"),
         ({"agent": "helper", "instruction": "x", "contxt": 1}, "contxt: unknown"),
+        ({"agent": "helper", "instruction": "x", "self": 1, "call": 2}, "self: unknown; call: unknown"),
+        ({"agent": "x" * 500, "instruction": " "}, f"you may use no agent '{'x' * 80}…'; there are helper, self"),
+        ({"agent": "helper", "instruction": " "}, "the text to delegate is empty"),
+        ({"agent": "helper", "instruction": "x", "preferences": [{"model": 1}]}, "not a preference: "),
         ({"agent": "helper", "instruction": "x", "model": "small-1"}, "names no provider"),
         ({"agent": "helper", "instruction": "x", "session": "ffff"}, "no session in"),
     ],
@@ -303,12 +355,41 @@ async def test_max_cost_of_an_agent_covers_its_children(tmp_path: Path) -> None:
     assert Decimal("0.0095") < spent <= Decimal("0.0101"), "its child has used it up"
 
 
-async def test_local_only_tags_and_the_deadline_hold_for_children(tmp_path: Path) -> None:
+class Noting(ProviderSpawner):
+    """The default spawner, which notes the context of every attempt."""
+
+    def __init__(self, provider: SimulatedProvider) -> None:
+        super().__init__(lambda _: provider)
+        self.seen: dict[str, DelegationContext] = {}
+
+    def spawn(self, context: DelegationContext, meter: Meter, tools: ToolBox) -> AsyncIterator[Event]:
+        self.seen[context.agent] = context
+        return super().spawn(context, meter, tools)
+
+
+async def test_tags_costs_and_the_deadline_hold_for_children(tmp_path: Path) -> None:
+    """The child's own limits are longer than what its parent has left."""
+    provider = one(
+        {"boss-1": lambda r: delegating("helper") if r.messages[-1].role == "user" else "Ok.", "small-1": lambda _: "Ok."}
+    )
+    own = {"limits": {"timeout": 200, "max_cost": 9}}
+    spawner = Noting(provider)
+    bundle = team(tmp_path, {"boss": BOSS, "helper": HELPER | own}, prices={"p/*": {"input": 1, "output": 1}})
+    async with host_of(bundle, provider, tmp_path, spawner=spawner) as host:
+        await host.delegate("boss", "Go.", timeout=40, max_cost=5, tags=["secret"])
+    child = spawner.seen["helper"]
+    assert child.tags == ("secret",)
+    assert [(cap.agent, cap.limit) for cap in child.caps] == [("boss", 5), ("helper", 9)]
+    assert provider.requests[1].model == "small-1"
+    assert max(child.limits.timeout, provider.requests[1].timeout or 999) <= 40
+
+
+async def test_local_only_holds_for_children(tmp_path: Path) -> None:
     provider = one({"boss-1": lambda r: delegating("helper") if r.messages[-1].role == "user" else last_of(r)}, local=True)
     away = SimulatedProvider("q", models=["big-1"], answer="Sent away.")
     bundle = team(tmp_path, {"boss": BOSS, "helper": {"provider_preferences": ["q/big-*"]}})
     async with Host(bundle, providers={"p": provider, "q": away}, ledger=tmp_path / "l.db", sessions=None) as host:
-        result = await host.delegate("boss", "Go.", local_only=True, tags=["secret"])
+        result = await host.delegate("boss", "Go.", local_only=True)
     assert away.requests == []
     assert "helper gave no answer" in result.text
 
@@ -384,6 +465,31 @@ async def test_a_hosts_own_loop_delegates_by_the_same_tool(tmp_path: Path) -> No
     assert [child.agent for child in tool.children] == ["helper", "plain"]
 
 
+async def test_a_call_of_a_hosts_own_loop_that_is_cancelled_is_listed_with_its_cost(tmp_path: Path) -> None:
+    def script(request: ChatRequest) -> str | Reply:
+        return Reply("", [("wait", {})], Usage(1000, 0)) if request.messages[-1].role == "user" else "Late."
+
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    bundle = team(tmp_path, {"helper": HELPER}, prices={"p/*": {"input": 1, "output": 1}})
+    async with host_of(bundle, one({"small-1": script}), tmp_path) as host:
+        tool = host.delegate_tool(tools=[wait])
+        work = asyncio.create_task(tool.handle({"agent": "helper", "instruction": "x"}))
+        async with asyncio.timeout(20):
+            await begun.wait()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        [child] = tool.children
+        [row] = host.ledger.delegations()
+    assert (child.agent, child.outcome, child.cost) == ("helper", "cancelled", Decimal("0.001"))
+    assert (row["outcome"], row["cost"], child.session) == ("cancelled", Decimal("0.001"), row["id"])
+
+
 def test_its_schema_is_in_each_vendors_form(tmp_path: Path) -> None:
     provider = one({"small-1": lambda _: "Ok."})
     bundle = team(tmp_path, {"boss": BOSS, "helper": HELPER})
@@ -400,6 +506,20 @@ def test_its_schema_is_in_each_vendors_form(tmp_path: Path) -> None:
         calls = [(str(number), {"agent": "helper", "instruction": "x"}) for number in range(3)]
         assert [result.call_id for result in tool.handle_all(calls)] == ["0", "1", "2"]
         assert tool.handle({"agent": "helper", "instruction": "x"}).text.startswith("Ok.")
+
+
+async def test_whatever_a_model_says_to_a_hosts_own_loop_is_answered(tmp_path: Path) -> None:
+    provider = one({"small-1": lambda _: "Ok."})
+    async with host_of(team(tmp_path, {"helper": HELPER}), provider, tmp_path, sessions=None) as host:
+        tool = host.delegate_tool(parent=["p/gone-1", "p/small-1"])
+        for said in ("{", "[" * 100_000, "5", "null", '"text"', 5, [1], b"{}", None, {1: 2}, {"agent": []}):
+            result = await tool.handle(said, "7")  # type: ignore[arg-type]
+            assert (result.call_id, result.is_error) == ("7", True), said
+        assert asks(provider, "small-1") == []
+        assert (await tool.handle({"agent": "self", "instruction": "x"})).text == "Ok.", "the second that the parent named"
+        for wrong in ({"tags": "abc"}, {"tools": [5]}, {"parent": 5}, {"parent": ["p/m", "m"]}):
+            with pytest.raises(RequestError):
+                host.delegate_tool(**wrong)  # type: ignore[arg-type]
 
 
 def test_limits_of_a_host_are_whole_numbers(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import base64
 from typing import Any
 
 import pytest
+from anthropic.types import TextBlock, ThinkingBlock
+from openai.types.chat import ChatCompletionMessage, ChatCompletionMessageToolCall
+from openai.types.chat.chat_completion_message_tool_call import Function
 
 from bundle_loader.delegation.given_messages import messages_of
 from bundle_loader.errors import RequestError
@@ -87,6 +90,46 @@ def test_a_loop_of_tools_in_anthropics_form() -> None:
     assert messages_of(given) == (said, Message("tool", (ToolResult("t1", "add", "no", True, (IMAGE,)),)))
 
 
+def test_what_sdks_give_is_taken_as_it_is() -> None:
+    function = Function(name="add", arguments='{"a": 1}')
+    given = [
+        {"role": "user", "content": "Hi"},
+        ChatCompletionMessage(
+            role="assistant", tool_calls=[ChatCompletionMessageToolCall(id="c1", type="function", function=function)]
+        ),
+        {"role": "tool", "tool_call_id": "c1", "content": "2"},
+        {
+            "role": "assistant",
+            "content": [TextBlock(type="text", text="Two."), ThinkingBlock(type="thinking", thinking="", signature="")],
+        },
+        ChatCompletionMessage(role="assistant", refusal="I may not."),
+        ChatCompletionMessage(role="assistant"),
+    ]
+    assert messages_of(given) == (  # type: ignore[arg-type]
+        user("Hi"),
+        Message("assistant", (ToolCall("c1", "add", {"a": 1}),)),
+        Message("tool", (ToolResult("c1", "add", "2"),)),
+        assistant("Two."),
+        assistant("I may not."),
+    )
+
+
+def test_the_system_text_of_a_hosts_own_loop_is_left_out() -> None:
+    given = [
+        {"role": "system", "content": "Mine."},
+        {"role": "developer", "content": "Mine too."},
+        {"role": "user", "content": "Hi"},
+    ]
+    assert messages_of(given, loops=True) == (user("Hi"),)
+    with pytest.raises(RequestError, match="'developer' is not taken"):
+        messages_of(given)
+
+
+def test_halves_of_characters_in_neutral_messages_are_made_whole_or_replaced() -> None:
+    given = Message("assistant", (Text("a\ud83d\ude00\ud800"), ToolCall("1", "f", {"\udc80": ["\udc80"]})))
+    assert messages_of([given]) == (Message("assistant", (Text("a😀\ufffd"), ToolCall("1", "f", {"\ufffd": ["\ufffd"]}))),)
+
+
 WRONG: list[tuple[Any, str]] = [
     ("Hi", "messages[0] is of type str; give a Message, or {'role': ..., 'content': ...}"),
     ({"content": "Hi"}, "messages[0].role: it is missing; write one of user, assistant, tool"),
@@ -125,6 +168,17 @@ WRONG: list[tuple[Any, str]] = [
     (
         {"role": "assistant", "content": [BLOCKS[9][0]]},
         "messages[0].content[0]: an assistant's message holds text and calls only",
+    ),
+    (Message("system", (Text("Hi"),)), "messages[0].role: 'system' is not taken"),  # type: ignore[arg-type]
+    (Message("user", "Hi"), "messages[0].parts: write a tuple of Text, Blob,"),  # type: ignore[arg-type]
+    (Message("user", (Text(3),)), "messages[0]: 'text' of a part Text is a int"),  # type: ignore[arg-type]
+    (
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]},
+        "messages[0].content[0].image_url.url is empty; every vendor refuses a file of no bytes",
+    ),
+    (
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {"a": "\ud800"}}]},
+        "messages[0].content[0].input: the arguments are no JSON that can be sent",
     ),
     ({"role": "user", "content": "\ud800"}, "messages[0].content cannot be sent: character 0 is half of a surrogate pair"),
 ]

@@ -423,6 +423,23 @@ def test_refresh_asks_and_says_who_could_not_be_asked(tmp_path: Path) -> None:
 # --- the page
 
 
+def test_lists_of_agents_that_come_to_nothing(tmp_path: Path) -> None:
+    written = (
+        "bundle: {name: b}\nagents:\n  boss:\n    description: d\n    tools: [delegate]\n"
+        "    agents: [helper, halper, 'x*', self]\n"
+        "  helper: {description: d, agents: [boss]}\n  lone: {description: d, tools: [delegate], agents: []}\n"
+        "  fine: {description: d, tools: [delegate], agents: all}\n"
+    )
+    found = [line for line in found_in(tmp_path, {"b.yaml": written}) if line.startswith(("unknown-agent", "agents-unused"))]
+    assert found == [
+        "unknown-agent warning b.yaml:6:22: agents: there is no agent 'halper'; did you mean 'helper'?",
+        "unknown-agent warning b.yaml:6:30: agents: no agent fits 'x*'",
+        "agents-unused warning b.yaml:7:37: agents: is for agents that delegate; write 'delegate' in the tools of 'helper', or"
+        " leave it out",
+        "agents-unused warning b.yaml:8:34: tools: 'delegate' is not offered: 'agents' lets 'lone' use nobody",
+    ]
+
+
 def test_every_rule_that_is_written_in_the_code_is_in_the_docs_and_the_other_way_round() -> None:
     page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([a-z-]+)` \| (?:error|warning|note) \|", page, re.M)

@@ -25,7 +25,7 @@ from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.messages import Blob, ToolCall, ToolResult
 from bundle_loader.routing.lint import lint
 from bundle_loader.sources.settings import find_settings
-from tests.support import mcp_program
+from tests.support import mcp_odd_program, mcp_program
 from tests.support.hosting import MODELS
 from tests.support.vendors import Reply, World
 
@@ -268,7 +268,7 @@ async def test_a_call_has_its_servers_time(tmp_path: Path) -> None:
     servers = only(tmp_path, timeout=0.3)
     box, _ = await boxed(servers, "mcp:fx")
     late = await call(box, "mcp__fx__slow", seconds=30)
-    assert late.text == "'mcp__fx__slow' was not done within 0.3 s; it was stopped on its way"
+    assert late.text == "'mcp__fx__slow' was not done within 0.3 s; it was stopped, and may have had effects"
     await servers.aclose()
 
 
@@ -296,6 +296,20 @@ async def test_the_limits_hold_with_tools_of_servers(vendors: Served, tmp_path: 
             await host.delegate("worker", "Go.", max_cost="0.0000001")
         assert caught.value.limit == "max_cost"
     assert len(lines(tmp_path / "payments")) == 2
+
+
+async def test_a_server_that_speaks_badly_is_used_as_far_as_it_can_be() -> None:
+    server = McpServer(name="odd", command=sys.executable, args=(mcp_odd_program.__file__,), timeout=5.0)
+    servers = McpServers({"odd": server}, {"PATH": os.environ["PATH"]})
+    box, notes = await boxed(servers, "mcp:odd")
+    assert [spec.name for spec in box.specs] == ["mcp__odd__echo", "mcp__odd__wrong"]
+    assert notes == ("the MCP server 'odd' has several tools 'echo'; the first is used",)
+    assert (await call(box, "mcp__odd__echo")).text == "echo"
+    wrong = await call(box, "mcp__odd__wrong")
+    assert wrong.is_error
+    said = "the MCP server 'odd' answered the call of 'wrong' with what is no result (content: Input should be a valid list); "
+    assert wrong.text == f"{said}it may have done it"
+    await servers.aclose()
 
 
 # --- over HTTP

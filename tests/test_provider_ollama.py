@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ollama import AsyncClient
 
 from bundle_loader import Host
 from bundle_loader.errors import FailureKind, ProviderFailure
 from bundle_loader.messages import (
+    Blob,
     Delta,
     Message,
     StreamPart,
@@ -142,6 +144,31 @@ async def test_tools_over_two_turns(ollama: tuple[World, OllamaProvider]) -> Non
     assert sent["tools"] == [
         {"type": "function", "function": {"name": "add", "description": "Add two numbers.", "parameters": ADD.schema}}
     ]
+
+
+async def test_what_is_sent_is_what_the_sdks_own_chat_sends(ollama: tuple[World, OllamaProvider], vendors: Any) -> None:
+    world, provider = ollama
+    calls = (ToolCall("1", "add", {"a": 1, "deep": {"b": [1, None, ""], "c": {}}}), ToolCall("2", "add", {}))
+    results = (ToolResult("1", "add", "1"), ToolResult("2", "add", ""), ToolResult("3", "add", "lost"))
+    history = (
+        user("add \u6f22", Blob(b"\x89PNG", "image/png")),
+        Message("assistant", (Thinking("hm", "ollama"), Text("wait"), *calls)),
+        Message("tool", results),
+        assistant("done"),
+        user("again"),
+    )
+    config = {"temperature": 0.2, "stop": ["END"], "keep_alive": "5m", "reasoning_effort": "low", "num_ctx": 512}
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}}
+    for more in ({"system": "be brief", "tools": (ADD,), "config": config}, {"output_schema": schema}, {}):
+        request = asking(*history, model="gemma3:4b" if "tools" not in more else MODEL, **more)
+        fields, _ = provider._fields(request)
+        await heard(provider, request)
+        sdk = AsyncClient(host=world.url(vendors[1], "ollama"), headers={"authorization": f"Bearer {KEY}"})
+        async for _ in await sdk.chat(**fields, stream=True):
+            pass
+        await sdk.close()
+        ours, theirs = world.chats("ollama")[-2:]
+        assert ours.body_json == theirs.body_json
 
 
 async def test_ids_of_later_turns_differ(ollama: tuple[World, OllamaProvider]) -> None:

@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bundle_loader import AllFailed, Host, RequestError, SessionError, Sessions, SimulatedProvider, SyncHost
+from bundle_loader import AllFailed, Host, LimitReached, RequestError, SessionError, Sessions, SimulatedProvider, SyncHost
+from bundle_loader.delegation import transcript
+from bundle_loader.delegation.disk_sync import DiskSync
 from bundle_loader.delegation.message_json import from_json, to_json
 from bundle_loader.delegation.transcript import UNKNOWN
-from bundle_loader.messages import Blob, Message, Text, Thinking, ToolCall, ToolResult
+from bundle_loader.events import TurnEvent
+from bundle_loader.messages import Blob, Message, Text, Thinking, ToolCall, ToolResult, Turn, Usage
 from bundle_loader.providers.simulated import Reply
 from tests.support.command import Ran, command
 from tests.support.team import team
@@ -64,9 +68,11 @@ async def test_a_session_goes_on_in_another_host_with_all_that_was_said(tmp_path
 
 
 async def test_the_file_is_the_users_own_and_nothing_of_it_is_in_the_ledger(tmp_path: Path) -> None:
-    async with host_of(tmp_path, played("The answer 7731.")) as host:
+    async with host_of(tmp_path, played("The answer 7731.", "Yes.")) as host:
         result = await host.delegate("boss", "The secret 4242.")
-    (path,) = (tmp_path / "s").iterdir()
+        (path,) = (tmp_path / "s").iterdir()
+        await host.delegate("boss", "One more, in a folder that is there.")
+        assert {one.stat().st_mode & 0o777 for one in (tmp_path / "s").iterdir()} == {0o600}
     assert path.name == f"{result.session}.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
@@ -88,6 +94,49 @@ async def test_it_goes_on_with_the_choice_that_it_was_begun_with(tmp_path: Path)
     assert [request.system for request in provider.requests] == ["You like red."] * 4
     assert provider.requests[1].config["temperature"] == 0.3
     assert [str(result.decided_by) for result in (begun, again, other, after)] == ["caller"] * 4
+
+
+async def test_whoever_delegated_at_its_beginning_stays_the_parent(tmp_path: Path) -> None:
+    provider = played(answer="Ok.")
+    async with host_of(tmp_path, provider, {"plain": {}}) as host:
+        begun = await host.delegate("plain", "A.", parent="p/boss-1")
+        again = await host.delegate("plain", "B.", resume=begun.session, parent="p/cheap-1")
+    assert [request.model for request in provider.requests] == ["boss-1", "boss-1"]
+    assert again.notes == ()
+
+
+CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (
+        {"provider_preferences": [{"provider": "p", "model": "cheap-*", "config": {"top_p": 0.5}}]},
+        {},
+        "p/boss-*; without it they",
+    ),
+    ({"tier": "low"}, {"tiers": {"low": ["p/cheap-*"]}}, "p/boss-*; without it they would be p/cheap-*; give preferences"),
+    ({"tools": []}, {"default": "low", "tiers": {"low": ["p/cheap-*"]}}, "p/boss-*; without it they would be p/cheap-*"),
+]
+
+
+async def test_it_goes_on_with_the_models_of_its_beginning_though_the_bundle_has_changed(tmp_path: Path) -> None:
+    """The agent's list, its tier, and the default of the bundle; who decided then is told, and a note says what is kept."""
+    kept = {"provider_preferences": [{"provider": "p", "model": "boss-*", "config": {"temperature": 0.2}}], "body": "Old."}
+    provider = played(answer="Ok.")
+    async with host_of(tmp_path, provider, {"boss": kept}) as host:
+        begun = await host.delegate("boss", "A.")
+        same = await host.delegate("boss", "B.", resume=begun.session)
+    assert same.notes == ()
+    for agent, more, words in CHANGES:
+        bundle = team(tmp_path, {"boss": agent | {"body": "New."}}, **more)
+        async with Host(bundle, providers={"p": provider}, ledger=tmp_path / "l.db", sessions=tmp_path / "s") as host:
+            result = await host.delegate("boss", "C.", resume=begun.session)
+            assert (result.model, str(result.decided_by)) == ("boss-1", "agent")
+            assert result.route.decision == "boss, its own list, as its session was begun"
+            assert (provider.requests[-1].system, provider.requests[-1].config) == ("New.", {"temperature": 0.2})
+            first, second = result.notes
+            assert first == f"bundle 'team' has changed since session '{begun.session}' was begun"
+            assert f"goes on with the models that it was begun with: {words}" in second
+    async with Host(bundle, providers={"p": provider}, ledger=tmp_path / "l.db", sessions=tmp_path / "s") as host:
+        for choice in ({"tier": "low"}, {}):
+            assert (await host.delegate("boss", "D.", resume=begun.session, **choice)).model == "cheap-1"  # type: ignore[arg-type]
 
 
 async def test_what_was_local_stays_local(tmp_path: Path) -> None:
@@ -117,6 +166,79 @@ async def test_failed_and_cancelled_work_is_carried_on_and_its_cost_kept(tmp_pat
     assert result.text == "Seen."
     assert [message.role for message in result.messages] == ["user", "assistant", "tool", "user", "assistant"]
     assert (row["name"], row["calls"]) == (session.id, 3)
+
+
+async def test_what_a_turn_did_is_written_once_and_read_whole(tmp_path: Path) -> None:
+    calls = [("look", {"at": "a-7731"}), ("look", {"at": "b-7732"})]
+    provider = played(Reply("I look.", calls), Reply("Again.", calls[:1]), "Seen.", "Still so.")
+
+    async def look(at: str) -> str:
+        await asyncio.sleep(0.01 if at.startswith("a") else 0)
+        return f"a tree: {at}"
+
+    async with host_of(tmp_path, provider) as host:
+        begun = await host.delegate("boss", "Look.", tools=[look])
+        (path,) = (tmp_path / "s").iterdir()
+        raw = path.read_text()
+        again = await host.delegate("boss", "Go on.", resume=begun.session)
+        (session,) = host.sessions.all()  # type: ignore[union-attr]
+    assert (raw.count("a tree: a-7731"), raw.count("a tree: b-7732"), raw.count("I look.")) == (2, 1, 1)
+    assert again.messages[: len(begun.messages)] == begun.messages
+    assert session.transcript is not None
+    assert (session.transcript.turns, session.transcript.unknown_calls) == (4, 0)
+
+
+def test_an_answer_that_was_written_is_no_turn_that_adds_something_else(tmp_path: Path) -> None:
+    kept = Sessions(tmp_path / "s")
+    call, result = ToolCall("1", "look", {}), ToolResult("1", "look", "seen")
+    answer, tool = Message("assistant", (call,)), Message("tool", (result,))
+    added = {
+        "a1": (answer, tool),
+        "a2": (answer, Message("tool", (ToolResult("1", "look", "other"),))),
+        "a3": (answer,),
+        "a4": (answer, tool, Message("user", (Text("more"),))),
+        "a5": (Message("assistant", (Text("told"), call)), tool),
+    }
+    for id, messages in added.items():
+        journal = kept.new(id)
+        head = transcript.first_line(id, agent="a", bundle="b", bundle_hash="", at=1.0, choice={}, vars={})
+        journal.begin("x", [], head=head)
+        journal.answer(answer)
+        journal.result(result)
+        journal.turn(TurnEvent(Turn(messages[0], None, "m", "tools"), messages), "p/m")
+        journal.end("answered", None)
+    kept.close()
+    for id, messages in added.items():
+        found = kept.read(id).transcript
+        assert found is not None
+        assert tuple(found.messages) == messages
+        assert found.turns == 1
+
+
+def test_files_are_put_on_the_disk_and_closed(tmp_path: Path) -> None:
+    disk = DiskSync()
+    fds = [os.open(tmp_path / str(number), os.O_CREAT | os.O_WRONLY) for number in range(100)]
+    for fd in fds:
+        os.write(fd, b"x")
+        disk.soon(fd)
+        disk.settle(fd)
+    disk.close()
+    disk.close()
+    for fd in fds:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
+async def test_max_cost_counts_over_the_whole_session(tmp_path: Path) -> None:
+    limited = BOSS | {"limits": {"max_cost": 0.003}, "config": {"max_tokens": 100}}
+    bundle = team(tmp_path, {"boss": limited}, prices={"p/*": {"input": 1, "output": 10}})
+    provider = played(Reply("One.", usage=Usage(1000, 100)), answer="Two.")
+    async with Host(bundle, providers={"p": provider}, ledger=tmp_path / "l.db", sessions=tmp_path / "s") as host:
+        begun = await host.delegate("boss", "A.")
+        assert begun.cost == Decimal("0.002")
+        with pytest.raises(LimitReached, match=r"max_cost of boss .*\$0\.0010 left"):
+            await host.delegate("boss", "B.", resume=begun.session)
+        assert (await host.delegate("boss", "B.")).text == "Two.", "a session of its own"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +279,10 @@ async def test_two_at_once_are_refused_and_neither_waits(tmp_path: Path) -> None
 
 
 BEGIN = b'HEAD{"kind": "begin", "at": 1, "delegation": "x", "messages": [{"role": "user", "parts": [%s]}]}\n'
+BEGUN = (
+    b'{"kind": "session", "format": 1, "id": "d1", "agent": "boss", "bundle": "team", "bundle_hash": "", "at": 1,'
+    b' "choice": {}, "vars": {}, "begun": %s}\n'
+)
 DAMAGE = [
     (b"", ":1: is no transcript: it has no whole line"),
     (b"\x7fELF\x00\xff\n", ":1: is not JSON"),
@@ -169,6 +295,9 @@ DAMAGE = [
     (BEGIN % b'{"kind": "Evil"}', "kind 'Evil'"),
     (BEGIN % b'{"kind": "Text", "text": 5}', ":2: is no message: 'text' of a part Text is a int"),
     (b'HEAD{"kind": "end", "at": "now", "outcome": "answered"}\n', ":2: 'at' is no time"),
+    (BEGUN % b'{"preferences": [5], "decided_by": "agent", "decision": "x"}', ":1: 'preferences' holds what is no preference"),
+    (BEGUN % b'{"preferences": [], "decided_by": "nobody", "decision": "x"}', ":1: 'nobody' is not a valid DecidedBy"),
+    (BEGUN % b'5', ":1: 'begun' is a int, not a dict"),
     (b'HEAD{"kind": "dance", "at": 1}\n', ":2: has the unknown kind 'dance'"),
     (b"HEAD" + b"[" * 100_000 + b"\n", ":2: "),
 ]  # fmt: skip
@@ -215,8 +344,18 @@ def test_messages_survive_being_written() -> None:
         ToolCall("1", "look", {"at": {"kind": "Text", "text": 1}, "n": [None, 2.5]}, "google", "sig"),
     )
     tool = Message("tool", (ToolResult("1", "look", "seen", True, (Blob(None, "image/jpeg", "https://x/y"),)),))
-    for message in (Message("assistant", parts), tool):
+    likened = [
+        {"base64": "aGVsbG8="},
+        {"base64": "no base64!"},
+        {"$": "tuple", "of": [1]},
+        {"kind": "Text", "text": "x"},
+        {"a": (1, {2}), "b": 1e400, "c": Decimal("0.10"), 4: "key"},
+    ]
+    calls = Message("assistant", tuple(ToolCall(str(index), "f", value) for index, value in enumerate(likened)))
+    for message in (Message("assistant", parts), tool, calls):
         assert from_json(json.loads(json.dumps(to_json(message)))) == message
+    (odd,) = from_json(json.loads(json.dumps(to_json(Message("assistant", (ToolCall("1", "f", {"p": object}),)))))).tool_calls
+    assert odd.arguments == {"p": str(object)}, "what no model can have said is kept in words"
 
 
 @pytest.mark.parametrize("sessions", [None, False])

@@ -85,7 +85,9 @@ async def test_a_fault_at_any_request_of_three_turns(
             result = await host.delegate("worker", "Shop.", tools=[till.pay])
         assert result.text == "All is paid."
         assert till.paid == list(SHOPPING)
-        assert result.provider == second, "the fault has struck"
+        assert world.vendor(first).faults == [], "the fault has struck"
+        # the connection of the list may have been idle for so long that its end says nothing, and is made anew
+        assert result.provider == second or (fault, at) == ("reset", 0)
         assert result.turns == 3
 
 

@@ -166,8 +166,12 @@ def test_readme_commands_print_what_it_says(readers_folder: Path, block: str) ->
 
 @pytest.mark.parametrize("block", _readme_blocks("python"))
 def test_readme_python_runs(readers_folder: Path, block: str) -> None:
-    done = subprocess.run([sys.executable, "-c", block], cwd=readers_folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run = ["-c", block]
+    if "import pytest" in block:
+        (readers_folder / "test_block.py").write_text(block, encoding="utf-8")
+        run = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"]
+    done = subprocess.run([sys.executable, *run], cwd=readers_folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", _readme_blocks("yaml")[1:])

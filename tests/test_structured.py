@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from bundle_loader import Host, InvalidOutput, LimitReached, RequestError, TextEvent, TurnEvent, load_bundle
+from bundle_loader import Host, InvalidOutput, LimitReached, NoCandidate, RequestError, TextEvent, TurnEvent, load_bundle
 from bundle_loader.delegation.result import DoneEvent
 from bundle_loader.delegation.structured import NotFitting, expected, parsed
 from bundle_loader.events import OutcomeEvent
 from bundle_loader.messages import Message, Text, Turn, Usage
+from bundle_loader.testing import scripted_host, structured
 from tests.support.hosting import MODELS, worker
 from tests.support.tiny_llama import TinyServer
 from tests.support.vendors import Fault, Reply, World
@@ -148,6 +149,26 @@ async def test_another_model_goes_on_where_one_fails_before_or_in_the_repair(
             assert "does not fit" in json.dumps(heir.body_json)
 
 
+async def test_a_model_that_is_known_to_give_none_is_no_candidate(tmp_path: Path) -> None:
+    models: dict[str, Any] = {
+        "p": [{"id": "old-1", "capabilities": ["tools"]}, {"id": "new-1", "capabilities": ["structured"]}, "vague-1"]
+    }
+    reason = "old-1 gives no structured output"
+    bundle = worker(tmp_path, "p/old-*", "p/new-*", "p/vague-*")
+    async with scripted_host(bundle, {"p": ["words", structured(GOOD), "more words"]}, models=models) as host:
+        plain = await host.delegate("worker", "How is Oslo?")
+        asked = await host.delegate("worker", "How is Oslo?", output_schema=SCHEMA)
+        again = await host.delegate("worker", "How is Oslo?")
+    assert [result.model for result in (plain, asked, again)] == ["old-1", "new-1", "old-1"]
+    assert [candidate.model for candidate in asked.route.candidates] == ["new-1", "vague-1"], "unknown never rejects"
+    assert [rejection.reason for rejection in asked.route.rejections] == [reason]
+    bundle = worker(tmp_path, "p/old-*", output_schema=SCHEMA)
+    async with scripted_host(bundle, {"p": []}, models=models) as host:
+        assert [rejection.reason for rejection in (await host.route("worker")).rejections] == [reason]
+        with pytest.raises(NoCandidate, match=reason):
+            await host.delegate("worker", "How is Oslo?")
+
+
 async def test_a_stream_shows_only_what_fits(vendors: Served, tmp_path: Path) -> None:
     world, base = vendors
     served = world.vendor("openai")
@@ -224,6 +245,7 @@ async def test_a_repair_is_a_turn_and_costs_what_it_costs(vendors: Served, tmp_p
         ("null", None),
         ('"words"', "words"),
         ("-1.5e3", -1500.0),
+        ('{"a": ["\\ud83d\\ude00 \\ud83d"]}', {"a": ["😀 \ufffd"]}),
     ],
 )
 def test_one_value_bare_or_in_one_fence(text: str, value: Any) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from bundle_loader import Host, RequestError, Tool, ToolFailed, ToolOutput
+from bundle_loader import DeadlineExceeded, Host, RequestError, Tool, ToolFailed, ToolOutput
 from bundle_loader.delegation.one_call_each import one_call_each
 from bundle_loader.delegation.tool_names import is_meant, wire_name
 from bundle_loader.delegation.tools import MOST_OF_A_BLOB, ToolBox
 from bundle_loader.messages import Blob, Message, Text, ToolCall, ToolResult, ToolSpec, Turn
+from bundle_loader.providers.simulated import Reply as Played
+from bundle_loader.testing import calls, scripted_host
 from tests.support.hosting import MODELS, worker
 from tests.support.vendors import Reply, World
 
@@ -52,7 +54,10 @@ def test_what_is_denied_is_out_whatever_allows_it() -> None:
     assert left(("mcp:gh",), "mcp:gh/merge") == ["mcp__gh__issue"]
     assert left(("re*",), "*move") == ["read"]
     assert left(("*",)) == ["read", "write", "remove"], "a tool of a server is never meant by a name of the host's"
-    assert left(None, "*") == ["mcp__gh__issue", "mcp__gh__merge", "mcp__fx__add"]
+    assert left(None, "*") == []
+    assert left(None, "*e*") == ["mcp__fx__add"]
+    assert left(None, "mcp__gh__merge", "mcp__fx") == ["read", "write", "remove", "mcp__gh__issue"]
+    assert left(None, "merge") == left(None), "a name without a server is the host's own tool"
     assert left(None, "mcp:*") == ["read", "write", "remove"]
     assert left((), "read") == []
 
@@ -180,6 +185,40 @@ async def test_whatever_is_not_a_yes_is_a_no(caplog: pytest.LogCaptureFixture) -
     assert (await run(ToolBox([named("act", act)], approve=lambda call: True), "act"))[0].is_error is False
 
 
+async def test_an_approval_that_blocks_holds_up_neither_the_loop_nor_the_deadline(tmp_path: Path) -> None:
+    free, called = threading.Event(), threading.Event()
+
+    def approve(agent: str, call: ToolCall) -> bool:
+        return free.wait(30)
+
+    def act() -> None:
+        """Act."""
+        called.set()
+
+    bundle = worker(tmp_path, "anthropic/claude-haiku-*")
+    async with scripted_host(bundle, {"anthropic": [calls("act")]}, approve=approve) as host:
+        with pytest.raises(DeadlineExceeded, match="while its tools ran"):
+            await host.delegate("worker", "Go.", tools=[act], timeout=0.3)
+        free.set()
+        assert not called.wait(0.1), "what is approved after the deadline is not done"
+
+
+async def test_an_approval_that_blocks_is_asked_one_call_at_a_time(tmp_path: Path) -> None:
+    asking, most = threading.Semaphore(1), []
+
+    def approve(agent: str, call: ToolCall) -> bool:
+        most.append(asking.acquire(blocking=False))
+        threading.Event().wait(0.02)
+        if most[-1]:
+            asking.release()
+        return True
+
+    script = {"anthropic": [Played("", [("act", {"what": what}) for what in "abc"]), "Done."]}
+    async with scripted_host(worker(tmp_path, "anthropic/claude-haiku-*"), script, approve=approve) as host:
+        await host.delegate("worker", "Go.", tools=[named("act", lambda what: what)])
+    assert most == [True] * 3
+
+
 # --- time, and order
 
 
@@ -204,7 +243,7 @@ async def test_a_tool_has_its_time() -> None:
     told = [result.text for result in await run(box, "waits", "blocks", "own")]
     free.set()
     assert told == [
-        "'waits' was not done within 0.05 s; it was stopped on its way",
+        "'waits' was not done within 0.05 s; it was stopped, and may have had effects",
         "'blocks' was not done within 0.05 s; it cannot be stopped, and may yet finish",
         "TimeoutError: the server is slow",
     ]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 
 from bundle_loader import RequestError, Tool
-from bundle_loader.delegation.tools import MAX_RESULT, ToolBox
+from bundle_loader.delegation.tool_output import MAX_RESULT
+from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.messages import ToolCall, ToolResult, ToolSpec
 
 
@@ -20,6 +26,11 @@ class Place(BaseModel):
 
     city: str
     country: str = "NO"
+
+
+@dataclass
+class Spot:
+    x: int
 
 
 def search(
@@ -82,6 +93,29 @@ async def test_a_parameter_may_have_any_name(name: str) -> None:
     assert (await run(space["echo"], **{f"parameter_{name}": 1})).is_error
 
 
+async def test_names_that_would_be_one_field_stay_apart() -> None:
+    def both(_x: int, x: int, parameter_x: int) -> Any:
+        return [_x, x, parameter_x]
+
+    assert (await run(both, _x=1, x=2, parameter_x=3)).text == "[1, 2, 3]"
+
+
+def test_a_tool_that_was_made_for_one_delegation_goes_with_it() -> None:
+    def made() -> tuple[Any, weakref.ref[Counter]]:
+        counter = Counter()
+
+        def count(amount: int) -> int:
+            return counter.add(amount)
+
+        return count, weakref.ref(counter)
+
+    count, counter = made()
+    assert Tool.of(count).spec is Tool.of(count).spec, "its schema is made once"
+    del count
+    gc.collect()
+    assert counter() is None
+
+
 class Counter:
     """Its bound methods are tools."""
 
@@ -106,7 +140,17 @@ def test_what_cannot_be_a_tool_is_refused() -> None:
     def positional(a: int, /) -> None: ...
     def unknown(a: Nowhere) -> None: ...  # type: ignore[name-defined] # noqa: F821
 
+    def callback(f: Callable[[int], int]) -> None: ...
+    def each() -> Iterator[int]:
+        yield 1
+
+    async def each_later() -> AsyncIterator[int]:
+        yield 1
+
     for function, words in (
+        (callback, "has a parameter that a model cannot fill: Cannot generate a JsonSchema"),
+        (each, "the tool 'each' yields its results, and nobody would collect them; return a list"),
+        (each_later, "'each_later' yields its results"),
         (variadic, r"the parameter '\*args: "),
         (keywords, r"the parameter '\*\*more: "),
         (positional, "the parameter 'a: "),
@@ -131,7 +175,24 @@ async def test_results_become_text() -> None:
         def __str__(self) -> str:
             return "odd"
 
-    results = {"text": "plain", "mapping": {"ä": 1}, "none": None, "model": Place(city="Oslo"), "object": Odd()}
+    endless: list[Any] = []
+    endless.append(endless)
+    results = {
+        "text": "plain",
+        "mapping": {"ä": 1},
+        "none": None,
+        "model": Place(city="Oslo"),
+        "object": Odd(),
+        "dataclass": [Spot(1), {"at": Spot(2)}],
+        "models": {"places": (Place(city="Oslo"),)},
+        "set": {3},
+        "time": datetime(2026, 1, 2, tzinfo=UTC),
+        "keys": {("a", 1): 2},
+        "endless": endless,
+        "bytes": b"\xff",
+        "file name": "caf\udce9.txt",
+        "two halves": "\ud83d\ude00",
+    }
 
     def give(name: str) -> Any:
         return results[name]
@@ -142,6 +203,15 @@ async def test_results_become_text() -> None:
         "null",
         '{"city":"Oslo","country":"NO"}',
         '"odd"',
+        '[{"x": 1}, {"at": {"x": 2}}]',
+        '{"places": [{"city": "Oslo", "country": "NO"}]}',
+        "[3]",
+        '"2026-01-02T00:00:00Z"',
+        '{"a,1": 2}',
+        "[[...]]",
+        "b'\\xff'",
+        "caf\ufffd.txt",
+        "😀",
     ]
 
 
@@ -160,15 +230,20 @@ async def test_what_a_tool_raises_is_told_to_the_model() -> None:
     async def fails_later() -> None:
         raise TimeoutError("too slow")
 
-    def loops() -> Any:
-        endless: list[Any] = []
-        endless.append(endless)
-        return endless
+    async def is_cancelled() -> None:
+        raise asyncio.CancelledError
 
-    told = [await run(tool) for tool in (fails, fails_later, loops)]
-    assert [result.is_error for result in told] == [True] * 3
-    assert [result.text for result in told[:2]] == ["ValueError: no such file", "TimeoutError: too slow"]
-    assert told[2].text.startswith("ValueError: ")
+    async def leaves() -> None:
+        raise SystemExit(3)
+
+    told = [await run(tool) for tool in (fails, fails_later, is_cancelled, leaves)]
+    assert [result.is_error for result in told] == [True] * 4
+    assert [result.text for result in told] == [
+        "ValueError: no such file",
+        "TimeoutError: too slow",
+        "CancelledError: something that it waited for was cancelled",
+        "SystemExit: 3",
+    ]
 
 
 async def test_a_blocking_tool_does_not_hold_up_the_loop() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle_loader.errors import FailureKind, ProviderFailure
-from bundle_loader.messages import Blob, Message, Text, Thinking, ToolCall, ToolResult, user
+from bundle_loader.messages import Blob, Message, Part, Text, Thinking, ToolCall, ToolResult, user
 from bundle_loader.providers import openai_wire
 from bundle_loader.providers.history import sound
 from tests.support.conversations import (
     MODELS,
     PNG,
+    REASONER,
     body_of,
     meaning,
     odd_conversations,
@@ -73,6 +75,62 @@ def test_to_put_in_order_twice_changes_nothing_more(messages: tuple[Message, ...
     assert sound(once) == once
 
 
+@given(messages=sound_conversations(), at=st.integers(0, 20), other=st.integers(0, 20), change=st.integers(0, 5))
+def test_what_is_given_back_at_once_is_what_putting_in_order_gives(
+    messages: tuple[Message, ...], at: int, other: int, change: int
+) -> None:
+    """An empty message is left out, and so has everything looked at in full."""
+    odd = list(messages)
+    at, other = at % len(odd), other % len(odd)
+    odd[at], odd[other] = (odd[other], odd[at]) if change == 0 else (odd[at], odd[other])
+    if change == 1:
+        del odd[at]
+    elif change == 2:
+        odd.insert(other, odd[at])
+    elif change == 3:
+        odd[at] = replace(odd[at], parts=odd[at].parts[1:])
+    elif change == 4:
+        odd[at] = replace(odd[at], parts=tuple(_renamed(part) for part in odd[at].parts))
+    elif change == 5:
+        odd[at] = replace(odd[at], parts=(*odd[at].parts, *odd[at].parts, *odd[other].parts))
+    assert sound(odd) == sound([*odd, user(" ")])
+
+
+def _exchanged(calls: list[tuple[str, str]], results: list[tuple[str, str]]) -> tuple[Message, ...]:
+    """A question, an answer with calls of those ids and names, and results of those ids and names."""
+    answer = Message("assistant", tuple(ToolCall(id, name, {}) for id, name in calls))
+    return (user("Hi"), answer, Message("tool", tuple(ToolResult(id, name, "1") for id, name in results)))
+
+
+ODD = (
+    _exchanged([("c", "add"), ("c", "add")], [("c", "add"), ("c", "add")]),
+    _exchanged([("c", "9 lives")], [("c", "9 lives")]),
+    _exchanged([("c", "add")], [("c", "other")]),
+    _exchanged([("c", "add")], [("d", "add")]),
+    _exchanged([("c", "add"), ("d", "add")], [("d", "add"), ("c", "add")]),
+    _exchanged([("c", "add")], [("c", "add"), ("d", "add")]),
+    _exchanged([("c", "add")], [])[:2],
+    _exchanged([("c", "add")], [("c", "add")])[1:],
+    _exchanged([("c", "add")], [("c", "add")])[2:],
+    (user("Hi"), Message("assistant", (Text("Ho"),)), Message("assistant", (Text("Ha"),))),
+    (user("Hi"), Message("assistant", (Text("Ho"),)), Message("tool", (ToolResult("c", "add", "1"),))),
+    (user("Hi"), Message("user", (Text("So"), ToolResult("c", "add", "1")))),
+    (user("Hi"), Message("assistant", (Thinking("hm", "anthropic"), Text(" ")))),
+)
+
+
+def test_each_disorder_is_seen() -> None:
+    for messages in ODD:
+        found = sound(messages)
+        assert found != messages
+        assert found == sound([*messages, user(" ")])
+        assert sound(found) is found, "what is in order is looked at, and not made again"
+
+
+def _renamed(part: object) -> Any:
+    return replace(part, name="9 lives") if isinstance(part, ToolCall | ToolResult) else part
+
+
 @given(messages=sound_conversations(), wire=WIRES)
 def test_a_longer_conversation_begins_with_the_same_words(messages: tuple[Message, ...], wire: str) -> None:
     """What a vendor has read stays as it was, so that its cache and its signatures hold."""
@@ -82,12 +140,26 @@ def test_a_longer_conversation_begins_with_the_same_words(messages: tuple[Messag
     assert after[: len(before)] == before
 
 
-def test_the_reasoning_of_a_vendor_goes_back_to_it_and_to_no_other() -> None:
-    thought = Thinking("hm", "anthropic", {"type": "thinking", "thinking": "hm", "signature": THINKING_SIGNATURE})
-    messages = (user("Hi"), Message("assistant", (thought, Text("Ho"))), user("So?"))
-    bodies = {wire: body_of(wire, request_of(wire, messages)) for wire in MODELS}
-    assert bodies["anthropic"]["messages"][1]["content"][0] == dict(thought.data)
-    assert all("hm" not in strings(body) for wire, body in bodies.items() if wire != "anthropic")
+SEALS: list[tuple[str | None, Part]] = [
+    ("anthropic", Thinking("hm", "anthropic", {"type": "thinking", "thinking": "hm", "signature": "seal"})),
+    (None, Thinking("hm", "anthropic:mine", {"type": "thinking", "thinking": "hm", "signature": "seal"})),
+    ("google", Thinking("", "google", {"signature": "seal"})),
+    ("google", ToolCall("1", "add", {}, "google", "seal")),
+    (None, ToolCall("1", "add", {}, "mistral", "seal")),
+    ("responses", Thinking("", f"openai/{REASONER}", {"type": "reasoning", "summary": [], "encrypted_content": "seal"})),
+    (None, Thinking("", "openai/gpt-5.2-pro", {"type": "reasoning", "summary": [], "encrypted_content": "seal"})),
+    ("ollama", Thinking("seal", "ollama")),
+    (None, Thinking("seal", "deepseek")),
+]
+"""Whose seal it is, of the wires and the models that they ask, and the part that bears it."""
+
+
+@pytest.mark.parametrize(("whose", "part"), SEALS)
+def test_what_a_vendor_sealed_goes_back_to_it_and_to_no_other(whose: str | None, part: Part) -> None:
+    results = (Message("tool", (ToolResult("1", "add", "2"),)),) if isinstance(part, ToolCall) else ()
+    messages = (user("Hi"), Message("assistant", (part, Text("Ho"))), *results, user("So?"))
+    sent = {wire for wire in MODELS if "seal" in strings(body_of(wire, request_of(wire, messages)))}
+    assert sent == ({whose} if whose else set())
 
 
 TURN = (
@@ -118,19 +190,22 @@ ZIP = Blob(b"PK\x03\x04", "application/zip", name="a.zip")
 PDF = Blob(b"%PDF-1.4", "application/pdf", name="a.pdf")
 NOTE = Blob(b"Remember the milk.", "text/markdown", name="note.md")
 FAR = Blob(None, "image/png", "https://example.org/a.png")
+OPEN = Blob(None, "image/png", "http://example.org/a.png")
+JPG = Blob(PNG, "image/jpg")
+EMPTY = Blob(b"", "image/png")
 TAKEN = {
-    "anthropic": (True, False, True, True),
-    "openai": (True, False, True, True),
-    "responses": (True, False, True, True),
-    "google": (True, False, True, True),
-    "ollama": (False, False, True, False),
+    "anthropic": (True, False, True, True, False, True, False),
+    "openai": (True, False, True, True, True, True, False),
+    "responses": (True, False, True, True, True, True, False),
+    "google": (True, False, True, True, True, True, False),
+    "ollama": (False, False, True, False, False, True, False),
 }
-"""Wire -> whether it takes a PDF, a ZIP, a text, an image by its address."""
+"""Wire -> whether it takes each of the files above, in their order."""
 
 
 @pytest.mark.parametrize("wire", MODELS)
 def test_a_kind_of_file_that_the_vendor_does_not_take_sends_the_task_to_the_next_provider(wire: str) -> None:
-    for blob, taken in zip((PDF, ZIP, NOTE, FAR), TAKEN[wire], strict=True):
+    for blob, taken in zip((PDF, ZIP, NOTE, FAR, OPEN, JPG, EMPTY), TAKEN[wire], strict=True):
         request = request_of(wire, (user("What is this?", blob), user("Look.")))
         if taken:
             assert refusal(wire, body_of(wire, request)) is None

@@ -9,11 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bundle_loader import Host
-from bundle_loader.delegation.conversation import least_bytes, message_bytes, prompt_bytes, within
+from bundle_loader.declared.preference import Preference
+from bundle_loader.delegation.context import DelegationContext, first_limits
+from bundle_loader.delegation.conversation import least_bytes, message_bytes, prompt_bound, prompt_bytes, within
+from bundle_loader.delegation.spawner import _History
 from bundle_loader.delegation.trimming import shortest, trimmed
 from bundle_loader.errors import AllFailed
-from bundle_loader.messages import Message, Text, ToolCall, ToolResult, assistant, user
+from bundle_loader.messages import Blob, Message, Text, ToolCall, ToolResult, ToolSpec, assistant, user
 from bundle_loader.providers.history import sound
+from bundle_loader.providers.output_format import in_words
+from bundle_loader.routing.candidate import Candidate
+from bundle_loader.routing.request import DecidedBy
 from tests.support.conversations import sound_conversations
 from tests.support.hosting import worker
 from tests.support.vendors import Fault, Reply, World
@@ -88,6 +94,17 @@ def test_then_whole_exchanges_go_and_the_model_is_told_where() -> None:
         "[3 messages of this conversation left out here: all would not fit.]",
     ]
     assert found.messages[1:] == talk[4:]
+
+
+def test_a_call_and_its_results_go_together_whatever_the_limit() -> None:
+    talk = (user("First."), *turn(1, 200), assistant("One."), user("Task."), *turn(2, 200), *turn(3, 200), *turn(4, 200))
+    lengths = set()
+    for most in range(sum(map(size, talk))):
+        found = trimmed(talk, most, size)
+        if found is not None:
+            assert sound(found.messages) == found.messages
+            lengths.add(len(found.messages))
+    assert lengths == {4, 6, 8}, "the newest turn, one more, two more"
 
 
 def test_what_cannot_be_made_to_fit_is_left_alone() -> None:
@@ -196,3 +213,24 @@ def test_the_system_text_takes_its_part_of_the_window() -> None:
     assert note is not None
     assert within(1000, 100, "s", talk, ())[0] == talk
     assert least_bytes("s", talk) < 1100 < prompt_bytes("s", talk), "gates look at what is left at least"
+
+
+def test_what_is_counted_turn_by_turn_is_the_bound_of_the_whole() -> None:
+    limits, picture = first_limits(1.0, 1.0, 5), Blob(b"x" * 10, "image/png")
+    candidate = Candidate("p", "m", Preference(provider="p", model="m"))
+    schema = {"type": "object"}
+    begun = DelegationContext(
+        "a", None, "a", 0, "w", "Bé brief.", "Hi", (user("Hi", picture),), candidate, (), DecidedBy.AGENT, limits,
+        config={"seed": 7}, tools=(ToolSpec("look", "Look.", schema),), output_schema=schema,
+    )  # fmt: skip
+    turn = (
+        Message("assistant", (ToolCall("1", "look", {}),)),
+        Message("tool", (ToolResult("1", "look", "é", parts=(picture,)),)),
+    )
+    history = _History(begun)
+    for _ in range(3):
+        history.add(turn)
+    sent = history.within(candidate)
+    config = {"seed": 7, "output_schema": in_words(schema)}
+    assert sent.messages == (*begun.messages, *turn * 3)
+    assert sent.bound == prompt_bound(begun.instruction, sent.messages, begun.tools, config)

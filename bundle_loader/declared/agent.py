@@ -68,6 +68,7 @@ class WrittenAgent(Written):
     extends: Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"], "pattern": r"\S"})] | None = None
     tools: Words | None = None
     deny_tools: Words | None = None
+    agents: Words | None = None
     inherit_context: WrittenContext | None = None
     config: CoreMap | None = None
     limits: WrittenLimits | None = None
@@ -147,6 +148,8 @@ class Agent(Final):
     """None: whatever the host offers; an empty tuple: none."""
     deny_tools: tuple[str, ...] = ()
     """Taken out of those."""
+    agents: tuple[str, ...] | None = None
+    """Whom it may delegate to: names, aliases, `bundle:name`, `*` and `?` in names. None: everybody; an empty tuple: nobody."""
     inherit_context: ContextPolicy = ContextPolicy()
     config: dict[str, Any] = Field(default_factory=dict)
     limits: Limits = Limits()

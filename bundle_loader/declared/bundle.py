@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
 from pydantic import Field, PrivateAttr
@@ -190,6 +191,25 @@ class Bundle(Final):
         near = did_you_mean(name, known) or did_you_mean(short, known)
         some = "" if near or not known else f"; it has {', '.join(sorted(self.agents)[:8])}"
         raise RequestError(f"no agent '{name}' in bundle '{self.name}'{near}{some}")
+
+    def usable_by(self, agent: str | None) -> tuple[str, ...]:
+        """The agents that this one may delegate to, by name; `self` is a copy of it. None is a host's own loop.
+
+        1. Nobody delegates to itself by its own name.
+        2. Its `agents` says whom it may use; without that, all of the bundle, and `self`.
+        """
+        every = {*self.agents, SELF} - ({agent} if agent not in (None, SELF) else set())
+        listed = self.agent(agent).agents if agent is not None else None
+        return tuple(sorted(every if listed is None else every & {name for entry in listed for name in self.meant(entry)}))
+
+    def meant(self, entry: str) -> frozenset[str]:
+        """The agents that an entry of `agents` means: one by its name, alias or `bundle:name`, or all that fit `*` and `?`."""
+        if "*" in entry or "?" in entry:
+            return frozenset(name for name in (*self.agents, SELF) if fnmatchcase(name, entry.replace("[", "[[]")))
+        try:
+            return frozenset((self.agent(entry).name,))
+        except (RequestError, DeclarationError):
+            return frozenset()
 
     def _wrote(self, bundle: str, agent: str) -> bool:
         return any(contribution.bundle == bundle for contribution in self._contributions.get(agent, ()))

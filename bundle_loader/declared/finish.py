@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from bundle_loader.declared.agent import (
     IDENTITY_KEYS,
@@ -26,6 +26,10 @@ from bundle_loader.errors import Fault
 
 if TYPE_CHECKING:
     from bundle_loader.declared.layer import AgentFile
+
+
+_EVERYBODY: Final[MappingOf[tuple[str, ...], tuple[str, ...]]] = {("all",): ("*",), ("none",): ()}
+"""Words in place of a list of agents."""
 
 
 class FoldedAgent(Protocol):
@@ -162,6 +166,8 @@ class Finisher(FinalTables):
             fields[key] = tuple(getattr(written, key) or ())
         if written.tools is not None:
             fields["tools"] = tuple(written.tools)
+        if written.agents is not None:
+            fields["agents"] = _EVERYBODY.get(tuple(written.agents), tuple(written.agents))
         body = source.document.body if source else ""
         if parent is not None and not body:
             for key in ("instruction", "template", "files", "parent_instruction", "file", "body_line"):

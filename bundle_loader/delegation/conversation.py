@@ -85,11 +85,15 @@ def prompt_bound(
     output schema goes into the prompt. An image is IMAGE at most, whatever its bytes; another file is IMAGE and four tokens for
     each of its bytes, or FETCHED where only its address is known.
     """
-    around = FRAME + MESSAGE * (1 + len(messages)) + PART * sum(len(message.parts) for message in messages)
     offered = TOOLS + TOOL * len(specs) if specs else 0
-    files = sum(_blob_bound(blob) for message in messages for blob in message.blobs)
     said = prompt_bytes(instruction, messages, specs) if size is None else size
-    return said + around + offered + files + (_json_bytes(config) if config else 0)
+    return said + FRAME + MESSAGE + around_bound(messages) + offered + (_json_bytes(config) if config else 0)
+
+
+def around_bound(messages: Sequence[Message]) -> int:
+    """The part of `prompt_bound` that messages bring beside their bytes; that of two lists is the sum of theirs."""
+    files = sum(_blob_bound(blob) for message in messages for blob in message.blobs)
+    return MESSAGE * len(messages) + PART * sum(len(message.parts) for message in messages) + files
 
 
 def _blob_bound(blob: Blob) -> int:

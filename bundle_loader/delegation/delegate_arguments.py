@@ -11,6 +11,8 @@ from bundle_loader.errors import RequestError, did_you_mean
 
 Depth = Literal["none", "recent", "all"]
 Scope = Literal["conversation", "agents", "full"]
+_MOST_QUOTED: Final = 80
+"""Characters of a wrong word that are said again."""
 _CHOICE: Final = ("preferences", "provider", "model", "tier")
 
 
@@ -63,22 +65,23 @@ def read_arguments(given: Mapping[str, Any], agents: Sequence[str]) -> Asked:
     """The call that is meant. Raises RequestError with everything that is wrong with it; null is as if it were left out."""
     said = {name: value for name, value in given.items() if value is not None and value != ""}
     known = schema_of(agents, ("",))["properties"]
-    wrong = [f"{name}: unknown{did_you_mean(name, list(known))}" for name in said if name not in known and name != "provider"]
+    strange = [name for name in said if name not in known and name != "provider"]
+    wrong = [f"{_short(name)}: unknown{did_you_mean(name, list(known))}" for name in strange]
     wrong += [f"{name}: is missing" for name in ("agent", "instruction") if name not in said]
     for name in ("agent", "instruction", "session", "model", "tier", "provider"):
         if name in said and not isinstance(said[name], str):
-            wrong.append(f"{name}: write text, not {said[name]!r}")
+            wrong.append(f"{name}: write text, not {_short(repr(said[name]))}")
     if isinstance(said.get("agent"), str) and said["agent"] not in agents:
         near = did_you_mean(said["agent"], list(agents)) or f"; there are {', '.join(agents)}"
-        wrong.append(f"agent: you may use no agent '{said['agent']}'{near}")
+        wrong.append(f"agent: you may use no agent '{_short(said['agent'])}'{near}")
     for name, kinds in (("context_depth", get_args(Depth)), ("context_scope", get_args(Scope))):
         if name in said and said[name] not in kinds:
-            wrong.append(f"{name}: write one of {', '.join(kinds)}, not {said[name]!r}")
+            wrong.append(f"{name}: write one of {', '.join(kinds)}, not {_short(repr(said[name]))}")
     turns = said.get("context_turns")
     if isinstance(turns, float) and turns.is_integer():
         turns = int(turns)
     if turns is not None and (isinstance(turns, bool) or not isinstance(turns, int) or not 1 <= turns <= MOST_TURNS):
-        wrong.append(f"context_turns: write a whole number from 1 to {MOST_TURNS}, not {turns!r}")
+        wrong.append(f"context_turns: write a whole number from 1 to {MOST_TURNS}, not {_short(repr(turns))}")
     if "preferences" in said and not isinstance(said["preferences"], list):
         wrong.append("preferences: write a list, such as ['anthropic/claude-haiku-*']")
     if "session" in said and (clash := [name for name in said if name.startswith("context_")]):
@@ -95,3 +98,7 @@ def read_arguments(given: Mapping[str, Any], agents: Sequence[str]) -> Asked:
         said.get("session"),
         choice,
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}…"

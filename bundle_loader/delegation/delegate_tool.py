@@ -46,8 +46,8 @@ class DelegateTool:
         self._max_depth = max_depth
         self._max_children = max_children
         self._caller: Caller | None = None
-        self.agents = tuple(sorted({*bundle.agents, SELF} - ({agent} if agent not in (None, SELF) else set())))
-        """The agents that the caller may use: all of the bundle but itself, and `self`, which is a copy of it."""
+        self.agents = bundle.usable_by(agent)
+        """The agents that the caller may use."""
         self.spec = ToolSpec(DELEGATE, self._description(), schema_of(self.agents, tuple(bundle.tiers)))
 
     @property
@@ -75,7 +75,7 @@ class DelegateTool:
             lines.append(f"- {name}: {short}" if short else f"- {name}")
         return "\n".join(lines)
 
-    async def call(self, **arguments: Any) -> str:
+    async def call(self, /, **arguments: Any) -> str:
         """The answer of the agent, with the session by which its work can be carried on. Raises ToolFailed with the reasons."""
         caller = self._caller
         assert caller is not None, "a delegate tool is attached before it is called"
@@ -108,7 +108,7 @@ class DelegateTool:
             turns=asked.turns or agent.inherit_context.turns,
             scope=asked.scope or agent.inherit_context.scope,
         )
-        messages = () if asked.session else inherited(policy, tuple(caller.history()))
+        messages = () if asked.session or policy.depth == "none" else inherited(policy, tuple(caller.history()))
         limit = agent.limits.timeout or DEADLINE
         if caller.end is not None:
             limit = min(limit, max(caller.end - asyncio.get_running_loop().time(), 0.001))

@@ -24,9 +24,10 @@ from bundle_loader.delegation.inherited import DELEGATE
 from bundle_loader.delegation.instruction import render, varies
 from bundle_loader.delegation.lineage import Lineage
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
-from bundle_loader.delegation.resuming import Resumed, opening_of, take_up
+from bundle_loader.delegation.resuming import Resumed, listed_again, opening_of, take_up
 from bundle_loader.delegation.run import Run
 from bundle_loader.delegation.sessions import Opening, Sessions
+from bundle_loader.delegation.sound_text import sound
 from bundle_loader.delegation.spawner import Spawner
 from bundle_loader.delegation.structured import expected
 from bundle_loader.delegation.tools import Tool, ToolBox
@@ -38,10 +39,10 @@ from bundle_loader.providers.catalogues import Catalogues
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.offer import Offers
 from bundle_loader.routing.price import Price
-from bundle_loader.routing.request import DEADLINE, Request, make_request
+from bundle_loader.routing.request import DEADLINE, Begun, Request, make_request
 from bundle_loader.routing.resolve import Resolver, not_mounted
 from bundle_loader.routing.route import readmitted, route_selection, still_open
-from bundle_loader.routing.select import Selection, mandated, narrowed, select
+from bundle_loader.routing.select import Selection, decided, mandated, narrowed, select
 from bundle_loader.routing.standing import Standing
 
 SMALL_PROMPT: Final = 64 * 1024
@@ -136,8 +137,11 @@ class Delegator:
                 yield event
 
     def delegate_tool(self, agent: str | None) -> DelegateTool:
-        """The tool by which that agent, or a host's own loop, delegates on."""
-        return DelegateTool(self.bundle, self.prepare, agent, **self._most)
+        """The tool by which that agent, or a host's own loop, delegates on. Raises RequestError for one that may use nobody."""
+        tool = DelegateTool(self.bundle, self.prepare, agent, **self._most)
+        if not tool.agents:
+            raise RequestError(f"agent '{agent}' may delegate to nobody: its 'agents' names none of bundle '{self.bundle.name}'")
+        return tool
 
     async def prepare(self, agent_name: str, work: Work, *, lineage: Lineage | None = None, **choice: Any) -> Run:
         """Everything up to the first request: the rendered prompt, the tools and the route. Nothing is sent.
@@ -172,14 +176,17 @@ class Delegator:
         messages = opening(before, work.text)
         floor = _fewest_tokens(least_bytes(instruction, messages, tools.specs))
         request = self._asked(agent, work, tools, floor, choice)
+        notes = [*lacking, *(resumed.notes if resumed else ())]
+        if resumed is not None and resumed.begun is not None:
+            request, note = listed_again(self.bundle, request, resumed.begun, self.catalogues.aliases, resumed.transcript.id)
+            notes += [note] if note is not None else []
         if sees := has_images(messages):
             request = replace(request, needs=request.needs | {"vision"})
-        key = None if choice or floor or sees else (name, bool(tools.specs))
+        own_needs = choice or floor or sees or work.output_schema is not None
+        key = None if own_needs else (name, bool(tools.specs))
         route, spare = await self._routes_within(request.deadline, request, key)
         own = uuid.uuid4().hex
-        begins = opening_of(
-            self.sessions, own, agent, self.bundle, messages, request, choice, work.vars, resumed, self.books.clock()
-        )
+        begins = self._opening(own, agent, work, messages, request, choice, resumed)
         base = self._context(own, agent, work, above, request, route, begins)
         base = replace(base, instruction=instruction, messages=messages, tools=tools.specs, output_schema=schema)
         run = Run(
@@ -189,7 +196,7 @@ class Delegator:
             tools,
             self.books,
             end=began + request.deadline,
-            notes=[*route.notes, *lacking, *(resumed.notes if resumed else ())],
+            notes=[*route.notes, *notes],
             continue_broken=agent.on_broken_stream == "continue",
             content_fallback=lambda: spare.content,
             emergency=lambda tier: spare.emergency.get(tier, ()),
@@ -201,11 +208,32 @@ class Delegator:
             delegating.attach(caller_of(run, work))
         return run
 
+    def _opening(
+        self,
+        own: str,
+        agent: Agent,
+        work: Work,
+        messages: tuple[Message, ...],
+        request: Request,
+        choice: Mapping[str, Any],
+        resumed: Resumed | None,
+    ) -> Opening | None:
+        """How the transcript begins, or goes on; None where none is kept."""
+        if self.sessions is None:
+            return None
+        begun = request.begun
+        if begun is None:
+            chosen = decided(self.bundle, request, self.catalogues.aliases)
+            begun = Begun(chosen.preferences, chosen.decided_by, chosen.decision, chosen.tier)
+        return opening_of(
+            self.sessions, own, agent, self.bundle, messages, request, begun, choice, work.vars, resumed, self.books.clock()
+        )
+
     def _delegating(self, agent: Agent, work: Work) -> DelegateTool | None:
         """The tool to delegate on, for an agent whose `tools` name it; a host's own tool of that name stands in its place."""
         if DELEGATE not in (agent.tools or ()) or any(Tool.of(tool).name == DELEGATE for tool in work.tools):
             return None
-        return self.delegate_tool(agent.name)
+        return self.delegate_tool(agent.name) if self.bundle.usable_by(agent.name) else None
 
     def _context(
         self, own: str, agent: Agent, work: Work, above: Lineage | None, request: Request, route: Route, begins: Opening | None
@@ -260,6 +288,7 @@ class Delegator:
         return make_request(
             agent,
             tools=bool(tools.specs),
+            structured=work.output_schema is not None,
             input_floor=floor,
             tags=work.tags,
             deadline=work.timeout,
@@ -326,7 +355,7 @@ class Delegator:
         now = (int(self.books.clock() // 60), os.getcwd())
         at, text = self._texts.get(name, (None, ""))
         if given or at != now:
-            text = render(agent, self.variables(agent, given))
+            text = sound(render(agent, self.variables(agent, given)))
             if not given and not varies(agent):
                 self._texts[name] = (now, text)
         return text

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.delegation.mcp_servers import McpServers
+from bundle_loader.delegation.tool_threads import in_thread
 from bundle_loader.delegation.tools import Tool, ToolBox
 from bundle_loader.messages import ToolCall
 
@@ -21,6 +24,7 @@ class Equipment:
     def __init__(self, servers: McpServers | None = None, approve: Approval | None = None) -> None:
         self.servers = servers or McpServers({}, {})
         self._approve = approve
+        self._asking = asyncio.Lock()
 
     async def tools(
         self, agent: Agent, given: Iterable[Callable[..., Any] | Tool], *, within: float, local_only: bool
@@ -30,7 +34,7 @@ class Equipment:
         Servers have at most `within` seconds to start. Raises RequestError for what cannot be a tool.
         """
         served, notes = await self.servers.tools(agent.tools, agent.deny_tools, within=within, local_only=local_only)
-        approve = None if self._approve is None else partial(self._approve, agent.name)
+        approve = None if self._approve is None else partial(self._approval, self._approve, agent.name)
         box = ToolBox((*given, *served), agent.tools, agent.deny_tools, approve=approve)
         said = list(notes)
         if box.excluded:
@@ -39,3 +43,11 @@ class Equipment:
         if box.missing:
             said.append(f"the host does not offer the tools {', '.join(box.missing)}")
         return box, said
+
+    async def _approval(self, approve: Approval, agent: str, call: ToolCall) -> Any:
+        """What the host says. One that blocks, such as a question on a terminal, is asked in a thread, one call at a time."""
+        if inspect.iscoroutinefunction(approve):
+            return await approve(agent, call)
+        async with self._asking:
+            said = await in_thread(approve, (agent, call), {})
+        return await said if isinstance(said, Awaitable) else said

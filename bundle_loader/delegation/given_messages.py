@@ -8,8 +8,10 @@ import json
 import mimetypes
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
+from bundle_loader.delegation.message_json import from_json, to_json
+from bundle_loader.delegation.sound_text import sound_part
 from bundle_loader.errors import RequestError, did_you_mean
 from bundle_loader.messages import Blob, Message, Part, Text, ToolCall, ToolResult
 
@@ -17,21 +19,37 @@ Given: TypeAlias = Message | Mapping[str, Any]
 
 _DATA: Final = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)
 _ROLES: Final = ("user", "assistant", "tool")
+_SYSTEM: Final = ("system", "developer")
 _THINKING: Final = ("thinking", "redacted_thinking", "reasoning")
 
 
-def messages_of(given: Iterable[Given]) -> tuple[Message, ...]:
+def messages_of(given: Iterable[Given], *, loops: bool = False) -> tuple[Message, ...]:
     """Neutral messages. Raises RequestError with all faults at once, each with the message's number and the place in it.
 
     A mapping has a role (user, assistant, or tool as OpenAI has it) and a content: text, or a list of blocks. Blocks are
     text, images and files in OpenAI's forms (chat and responses) and in Anthropic's, and Anthropic's tool_use and
-    tool_result; OpenAI's tool_calls stand beside the content. Thinking is left out: only its vendor could read it.
+    tool_result; OpenAI's tool_calls stand beside the content. Thinking is left out: only its vendor could read it. Objects of
+    the SDKs are read as the mappings that they dump. System text is refused; of a host's own loop (`loops`) it is left out, since
+    it is the loop's own.
     """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise RequestError(f"messages: give a list of messages, not a {type(given).__name__}")
     reader = _Reader()
+    given = [value for value in map(_dumped, given) if not (loops and _is_system(value))]
     found = [reader.message(value, f"messages[{index}]") for index, value in enumerate(given)]
     if reader.faults:
         raise RequestError("; ".join(reader.faults))
     return tuple(message for message in found if message is not None and message.parts)
+
+
+def _dumped(value: Any) -> Any:
+    """An object of an SDK as the mapping that goes to its vendor."""
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json", exclude_none=True) if callable(dump) and not isinstance(value, type) else value
+
+
+def _is_system(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("role") in _SYSTEM
 
 
 class _Wrong(Exception):
@@ -47,8 +65,7 @@ class _Reader:
 
     def message(self, value: Any, where: str) -> Message | None:
         if isinstance(value, Message):
-            self._names |= {call.id: call.name for call in value.tool_calls}
-            return value
+            return self._neutral(value, where)
         if not isinstance(value, Mapping):
             self.faults.append(f"{where} is of type {type(value).__name__}; give a Message, or {{'role': ..., 'content': ...}}")
             return None
@@ -56,7 +73,11 @@ class _Reader:
         if role not in _ROLES:
             self.faults.append(f"{where}.role: {_wrong_role(role)}")
             return None
-        parts = self._content(value.get("content"), f"{where}.content", role, bare=bool(value.get("tool_calls")))
+        content = value.get("content")
+        if content is None and role == "assistant":
+            # what OpenAI has where a model said nothing, only called tools, or refused
+            content = value.get("refusal") or []
+        parts = self._content(content, f"{where}.content", role)
         if role == "tool":
             return self._answered(value, parts, where)
         if value.get("tool_calls"):
@@ -71,12 +92,28 @@ class _Reader:
             return Message("tool", results)
         return Message(role, tuple(parts))
 
-    def _content(self, content: Any, where: str, role: str, *, bare: bool) -> list[Part]:
+    def _neutral(self, message: Message, where: str) -> Message | None:
+        """A `Message` that can be sent."""
+        if message.role not in _ROLES:
+            self.faults.append(f"{where}.role: {_wrong_role(message.role)}")
+            return None
+        if not isinstance(message.parts, tuple | list) or not all(isinstance(part, get_args(Part)) for part in message.parts):
+            self.faults.append(f"{where}.parts: write a tuple of Text, Blob, Thinking, ToolCall and ToolResult")
+            return None
+        try:
+            whole = from_json(to_json(message))
+            json.dumps([dict(call.arguments) for call in whole.tool_calls])
+        except (ValueError, TypeError, AttributeError) as error:
+            self.faults.append(f"{where}: {str(error).removeprefix('is no message: ') or type(error).__name__}")
+            return None
+        message = Message(message.role, tuple(map(sound_part, message.parts)))
+        self._names |= {call.id: call.name for call in message.tool_calls}
+        return message
+
+    def _content(self, content: Any, where: str, role: str) -> list[Part]:
         if isinstance(content, str):
             self._check_text(content, where)
             return [Text(content)]
-        if content is None and bare:
-            return []
         if not isinstance(content, list | tuple):
             self.faults.append(f"{where} is {_kind(content)}; write text, or a list of blocks such as {{'type': 'text', ...}}")
             return []
@@ -95,6 +132,7 @@ class _Reader:
         if isinstance(block, str):
             self._check_text(block, where)
             return Text(block)
+        block = _dumped(block)
         if not isinstance(block, Mapping):
             raise _Wrong(f" is {_kind(block)}; write {{'type': 'text', 'text': ...}}, or another block")
         kind = block.get("type")
@@ -102,6 +140,8 @@ class _Reader:
             text = _text(block, "text")
             self._check_text(text, f"{where}.text")
             return Text(text)
+        if kind == "refusal":
+            return Text(_text(block, "refusal"))
         if kind in _THINKING:
             return None
         if kind == "tool_use":
@@ -124,6 +164,10 @@ class _Reader:
     def _call(self, id: str, name: str, arguments: Any, where: str) -> ToolCall:
         if not isinstance(arguments, Mapping):
             raise _Wrong(f"{where}: the arguments are {_kind(arguments)}; write a mapping")
+        try:
+            json.dumps(arguments, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise _Wrong(f"{where}: the arguments are no JSON that can be sent: {str(error)[:100]}") from None
         self._names[id] = name
         return ToolCall(id, name, dict(arguments))
 
@@ -155,7 +199,7 @@ class _Reader:
     def _result(self, block: Mapping[str, Any], where: str) -> ToolResult:
         id = _text(block, "tool_use_id")
         content = block.get("content")
-        parts = [] if content is None else self._content(content, f"{where}.content", "tool", bare=False)
+        parts = [] if content is None else self._content(content, f"{where}.content", "tool")
         return _made(id, self._names.get(id, "tool"), parts, error=bool(block.get("is_error")))
 
 
@@ -165,7 +209,7 @@ def _made(id: str, name: str, parts: list[Part], *, error: bool) -> ToolResult:
 
 
 def _wrong_role(role: Any) -> str:
-    if role in ("system", "developer"):
+    if role in _SYSTEM:
         return f"'{role}' is not taken; what the system says is the agent's own text"
     if role is None:
         return f"it is missing; write one of {', '.join(_ROLES)}"
@@ -194,9 +238,12 @@ def _json(value: Any) -> Any:
 
 def _bytes(data: str, where: str) -> bytes:
     try:
-        return base64.b64decode(data, validate=True)
+        found = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         raise _Wrong(f"{where} is no base64") from None
+    if not found:
+        raise _Wrong(f"{where} is empty; every vendor refuses a file of no bytes")
+    return found
 
 
 def _blob(media_type: str, where: str, *, data: bytes | None = None, url: str | None = None, name: str | None = None) -> Blob:

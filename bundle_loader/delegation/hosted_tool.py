@@ -13,6 +13,7 @@ from bundle_loader.delegation.given_messages import Given, messages_of
 from bundle_loader.delegation.lineage import Caller, Lineage
 from bundle_loader.delegation.result import Child, ChildEvent
 from bundle_loader.delegation.tools import Tool, ToolBox
+from bundle_loader.delegation.work import make_work
 from bundle_loader.errors import RequestError, did_you_mean
 from bundle_loader.messages import ToolCall, ToolResult
 from bundle_loader.routing.request import Pair
@@ -42,6 +43,8 @@ class HostedTool:
         local_only: bool = False,
         listener: Callable[[ChildEvent], None] | None = None,
     ) -> None:
+        make_work("its own words come with each call", tools, None, vars, tags=tags)
+        ToolBox(tools)
         self.id = uuid.uuid4().hex
         """What the ledger knows this conversation by: the parent and the root of all that it delegates."""
         lineage = Lineage(self.id, self.id, 1, (), tuple(tags), local_only)
@@ -49,7 +52,7 @@ class HostedTool:
             agent,
             lineage,
             lambda: pairs,
-            lambda: messages_of(messages() if callable(messages) else messages),
+            lambda: messages_of(messages() if callable(messages) else messages, loops=True),
             dict(vars or {}),
             tuple(tools),
             hear=listener,
@@ -98,12 +101,15 @@ class HostedTool:
 
         `arguments` are a mapping, or the JSON text of one. Calls may be handled side by side. Cancelling it cancels the work.
         """
-        try:
-            given = json.loads(arguments or "{}") if isinstance(arguments, str) else dict(arguments or {})
-        except ValueError as error:
-            return ToolResult(call_id, self.name, f"wrong arguments: they are not JSON: {error}", True)
-        if not isinstance(given, dict):
+        given: Any = arguments if arguments is not None else {}
+        if isinstance(given, str):
+            try:
+                given = json.loads(given or "{}")
+            except (ValueError, RecursionError) as error:
+                return ToolResult(call_id, self.name, f"wrong arguments: they are not JSON: {error}", True)
+        if not isinstance(given, Mapping):
             return ToolResult(call_id, self.name, f"wrong arguments: write an object, not a {type(given).__name__}", True)
+        given = {str(name): value for name, value in given.items()}
         (result,) = await self._box.run((ToolCall(call_id, self.name, given),))
         return result
 

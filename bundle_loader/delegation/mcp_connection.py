@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from bundle_loader.declared.mcp_server import McpServer, NotSet, filled
 from bundle_loader.delegation.mcp_results import output_of
 from bundle_loader.delegation.mcp_stderr import LastWords
-from bundle_loader.delegation.tools import ToolFailed, ToolOutput
+from bundle_loader.delegation.tool_output import ToolOutput
+from bundle_loader.delegation.tools import ToolFailed
 from bundle_loader.masking import masked
 from bundle_loader.providers.echoes import without
 from bundle_loader.providers.sdk_import import imported
@@ -88,6 +91,9 @@ class Connection:
                 self.alive = False
                 lost = f"the MCP server '{self.server.name}' was lost while '{tool}' ran{self._said()}"
                 raise ToolFailed(f"{lost}; whether it was done is not known") from None
+            if isinstance(error, ValidationError):
+                odd = f"the MCP server '{self.server.name}' answered the call of '{tool}' with what is no result"
+                raise ToolFailed(self._clean(f"{odd} ({_first_fault(error)}); it may have done it")) from None
             raise ToolFailed(self._clean(f"the MCP server '{self.server.name}' says: {error}")) from None
         return output_of(result)
 
@@ -185,7 +191,8 @@ class Connection:
     def _why(self, error: Exception) -> str:
         server = self.server
         if server.url is not None:
-            return self._clean(f"{shown(server.url)} cannot be used: {str(error) or type(error).__name__}")
+            said = str(error).partition("\n")[0] or type(error).__name__
+            return self._clean(f"{shown(server.url)} cannot be used: {said}")
         if isinstance(error, FileNotFoundError):
             missing = (
                 server.cwd if server.cwd is not None and not os.path.isdir(os.path.expanduser(server.cwd)) else server.command
@@ -195,7 +202,8 @@ class Connection:
             return self._clean(f"'{server.command}' cannot be run: {error.strerror or error}")
         if self._is_gone(error):
             return self._clean(f"'{server.command}' ended")
-        return self._clean(f"'{server.command}' does not speak the protocol: {str(error) or type(error).__name__}")
+        said = _first_fault(error) if isinstance(error, ValidationError) else str(error) or type(error).__name__
+        return self._clean(f"'{server.command}' does not speak the protocol: {said}")
 
     def _is_gone(self, error: BaseException) -> bool:
         """Whether it says that nobody is there any more."""
@@ -235,6 +243,12 @@ async def _listed(client: Any) -> tuple[Any, ...]:
         if cursor is None:
             break
     return tuple(found)
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first of the many lines that a wrong shape comes to."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def _first(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from bundle_loader.delegation.tools import ToolOutput
+from bundle_loader.delegation.tool_output import ToolOutput
 from bundle_loader.messages import Blob
 
 _BYTES = "application/octet-stream"

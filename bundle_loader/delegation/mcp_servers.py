@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from bundle_loader.declared.mcp_server import PREFIX, McpServer, server_of
 from bundle_loader.delegation.mcp_connection import Connection, NotStarted
-from bundle_loader.delegation.tool_names import is_meant, server_tool
-from bundle_loader.delegation.tools import Tool, ToolFailed, ToolOutput
+from bundle_loader.delegation.tool_names import is_denied, is_meant, server_tool
+from bundle_loader.delegation.tool_output import ToolOutput
+from bundle_loader.delegation.tools import Tool, ToolFailed
 from bundle_loader.errors import did_you_mean
 from bundle_loader.messages import ToolSpec
 from bundle_loader.providers.table import is_private, shown
@@ -42,12 +43,12 @@ class McpServers:
         denied = tuple(denied)
         notes = [note for entry in entries if (note := self._unknown(entry)) is not None]
         named = [one for name, one in self._servers.items() if any(_names(entry, name) for entry in entries)]
-        wanted = [one for one in named if not is_meant(f"{PREFIX}{one.server.name}", denied)]
+        wanted = [one for one in named if not is_denied(f"{PREFIX}{one.server.name}", denied)]
         found: list[Tool] = []
         offered = await asyncio.gather(*(one.offered(min(within, START), local_only) for one in wanted))
         for one, (tools, note) in zip(wanted, offered, strict=True):
             own = [entry for entry in entries if _names(entry, one.server.name)]
-            found += [tool for tool in tools if is_meant(tool.name, own) and not is_meant(tool.name, denied)]
+            found += [tool for tool in tools if is_meant(tool.name, own) and not is_denied(tool.name, denied)]
             if note is not None:
                 notes.append(note)
             else:
@@ -94,12 +95,15 @@ class _Server:
             connection = await self._open(within)
         except NotStarted as error:
             return (), f"the MCP server '{name}' could not be used: {error}"
-        return tuple(self._tool(told) for told in connection.tools), None
+        # of two tools of one name nobody could say which is meant
+        first = {told.name: told for told in reversed(connection.tools)}
+        return tuple(self._tool(told) for told in connection.tools if first[told.name] is told), None
 
     def without(self, entries: Iterable[str]) -> list[str]:
-        """What entries name of this server that it does not have."""
+        """What entries name of this server that it does not have, and what it has more than once."""
         tools = [told.name for told in self._connection.tools] if self._connection is not None else []
-        lost = []
+        twice = [name for name in dict.fromkeys(tools) if tools.count(name) > 1]
+        lost = [f"the MCP server '{self.server.name}' has several tools '{name}'; the first is used" for name in twice]
         for entry in entries:
             _, slash, tool = entry.partition("/")
             if slash and not any(is_meant(server_tool(self.server.name, one), (entry,)) for one in tools):

@@ -1,4 +1,4 @@
-"""Neutral messages as plain JSON values, and back."""
+"""Neutral messages as plain JSON values, and back, without loss; what is as usual is left out."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Any, Final, get_args
 
+from pydantic_core import to_jsonable_python
+
+from bundle_loader.delegation.plain import any_from_plain, any_to_plain
 from bundle_loader.messages import Message, Part
 
-_BYTES: Final = "base64"
 _PARTS: Final[Mapping[str, type]] = {kind.__name__: kind for kind in get_args(Part)}
+_TYPES: Final[Mapping[str, type]] = {"str": str, "bool": bool, "bytes": str, "Mapping[str, Any]": dict, "tuple[Blob, ...]": list}
+"""The types of fields, without None -> what JSON has of them."""
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """A message as JSON's own types; each part names its kind, and what is as usual is left out."""
+    """A message as JSON's own types; each part names its kind."""
     return {"role": message.role, "parts": [_part(part) for part in message.parts]}
 
 
@@ -33,35 +37,34 @@ def from_json(value: Any) -> Message:
 def _part(part: Any) -> dict[str, Any]:
     kind: Any = type(part)
     said: dict[str, Any] = {"kind": kind.__name__}
-    for name, usual in _usually(kind):
+    for name, declared, usual, _ in _fields(kind):
         value = getattr(part, name)
         if value != usual:
-            said[name] = value if type(value) is str else _plain(value)
+            said[name] = value if declared in ("str", "bool") or value is None else _written(declared, value)
     return said
 
 
 @lru_cache(maxsize=16)
-def _usually(kind: type) -> tuple[tuple[str, Any], ...]:
-    """The fields of a part, each with what it usually holds."""
-    return tuple((field.name, _usual(field)) for field in fields(kind))
+def _fields(kind: type) -> tuple[tuple[str, str, Any, bool], ...]:
+    """The fields of a part: name, type, what it usually holds, and whether that may be None."""
+    found = []
+    for field in fields(kind):
+        usual = field.default_factory() if field.default_factory is not MISSING else field.default
+        declared = str(field.type)
+        found.append((field.name, declared.removesuffix(" | None"), usual, declared.endswith(" | None")))
+    return tuple(found)
 
 
-def _usual(field: Any) -> Any:
-    return field.default_factory() if field.default_factory is not MISSING else field.default
-
-
-def _plain(value: Any) -> Any:
-    if value is None or type(value) in (str, int, bool):
-        return value
-    if isinstance(value, (bytes, bytearray)):
-        return {_BYTES: base64.b64encode(value).decode("ascii")}
-    if type(value).__name__ in _PARTS and isinstance(value, _PARTS[type(value).__name__]):
-        return _part(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+def _written(declared: str, value: Any) -> Any:
+    if declared == "bytes":
+        return base64.b64encode(value).decode("ascii")
+    if declared == "tuple[Blob, ...]":
+        return [_part(blob) for blob in value]
+    try:
+        return any_to_plain(value)
+    except TypeError:
+        # no JSON, so no model has said it: it is kept as well as it can be
+        return to_jsonable_python(value, fallback=str, serialize_unknown=True)
 
 
 def _made(value: Any) -> Any:
@@ -70,34 +73,26 @@ def _made(value: Any) -> Any:
         raise ValueError(f"is no message: it has a part of the unknown kind {kind!r}")
     kind = _PARTS[value["kind"]]
     found: dict[str, Any] = {}
-    for field in fields(kind):
-        if field.name not in value:
-            if _usual(field) is MISSING:
-                raise ValueError(f"is no message: a part {value['kind']} has no '{field.name}'")
-            continue
-        found[field.name] = _field(value["kind"], field.name, str(field.type), value[field.name])
+    for name, declared, usual, optional in _fields(kind):
+        if name in value:
+            found[name] = None if optional and value[name] is None else _read(value["kind"], name, declared, value[name])
+        elif usual is MISSING:
+            raise ValueError(f"is no message: a part {value['kind']} has no '{name}'")
     return kind(**found)
 
 
-def _field(kind: str, name: str, declared: str, value: Any) -> Any:
-    said = _back(value)
-    if declared.startswith("tuple") and isinstance(said, list):
-        return tuple(_made(item) if isinstance(item, dict) and item.get("kind") in _PARTS else item for item in said)
-    allowed = tuple(type for word, type in _TYPES.items() if word in declared.replace("[", " ").replace("|", " ").split())
-    if (said is None and "None" in declared) or not allowed or isinstance(said, allowed):
-        return said
-    raise ValueError(f"is no message: '{name}' of a part {kind} is a {type(said).__name__}")
-
-
-_TYPES: Final[Mapping[str, type]] = {"str": str, "bool": bool, "bytes": bytes, "int": int, "float": float, "Mapping": dict}
-
-
-def _back(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {_BYTES} and isinstance(value[_BYTES], str):
-            try:
-                return base64.b64decode(value[_BYTES], validate=True)
-            except binascii.Error as error:
-                raise ValueError(f"is no message: {error}") from None
-        return {key: _back(item) for key, item in value.items()} if value.get("kind") not in _PARTS else value
-    return [_back(item) for item in value] if isinstance(value, list) else value
+def _read(kind: str, name: str, declared: str, value: Any) -> Any:
+    wanted: Any = _TYPES[declared]
+    if not isinstance(value, wanted):
+        raise ValueError(f"is no message: '{name}' of a part {kind} is a {type(value).__name__}")
+    if declared in ("str", "bool"):
+        return value
+    if declared == "tuple[Blob, ...]":
+        return tuple(map(_made, value))
+    try:
+        found = base64.b64decode(value, validate=True) if declared == "bytes" else any_from_plain(value)
+    except (binascii.Error, ArithmeticError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"is no message: '{name}' of a part {kind} cannot be read: {error}") from None
+    if declared != "bytes" and not isinstance(found, dict):
+        raise ValueError(f"is no message: '{name}' of a part {kind} is a {type(found).__name__}")
+    return found

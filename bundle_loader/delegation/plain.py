@@ -59,24 +59,24 @@ def _told(value: Any, hint: Any) -> Any:
         return base64.b64encode(value).decode("ascii")
     if isinstance(hint, type) and issubclass(hint, Enum):
         return value.value
-    return _any(value)
+    return any_to_plain(value)
 
 
-def _any(value: Any) -> Any:
-    """What a field without a type of its own holds."""
+def any_to_plain(value: Any) -> Any:
+    """What a field without a type of its own holds. Raises TypeError as `to_plain`."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {TAG: "float", "of": repr(value)}
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value) and TAG not in value:
-            return {key: _any(item) for key, item in value.items()}
-        return {TAG: "mapping", "of": [[_any(key), _any(item)] for key, item in value.items()]}
+            return {key: any_to_plain(item) for key, item in value.items()}
+        return {TAG: "mapping", "of": [[any_to_plain(key), any_to_plain(item)] for key, item in value.items()]}
     if isinstance(value, list):
-        return [_any(item) for item in value]
+        return [any_to_plain(item) for item in value]
     if isinstance(value, (tuple, set, frozenset)):
         items = list(value) if isinstance(value, tuple) else sorted(value, key=repr)
-        return {TAG: type(value).__name__, "of": [_any(item) for item in items]}
+        return {TAG: type(value).__name__, "of": [any_to_plain(item) for item in items]}
     if isinstance(value, (bytes, Decimal, datetime)):
         return {TAG: type(value).__name__, "of": _told(value, type(value))}
     raise TypeError(f"a {type(value).__name__} cannot go to another process: {str(value)[:80]!r}")
@@ -107,7 +107,7 @@ def _read(value: Any, hint: Any, where: str) -> Any:
             return _named(hint.__name__, value)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return hint(value)
-        found = _thing(value)
+        found = any_from_plain(value)
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} cannot be read: {error or type(error).__name__}") from None
     if _is_mapping(hint) and not isinstance(found, dict):
@@ -123,21 +123,21 @@ def _is_mapping(hint: Any) -> bool:
 _SIMPLE: Final[Mapping[Any, Any]] = {str: str, bool: bool, int: int, float: (int, float, dict)}
 
 
-def _thing(value: Any) -> Any:
-    """The other way of `_any`."""
+def any_from_plain(value: Any) -> Any:
+    """The other way of `any_to_plain`. Raises ValueError or KeyError for what it does not make."""
     if isinstance(value, list):
-        return [_thing(item) for item in value]
+        return [any_from_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return _named(value[TAG], value["of"]) if TAG in value else {key: _thing(item) for key, item in value.items()}
+    return _named(value[TAG], value["of"]) if TAG in value else {key: any_from_plain(item) for key, item in value.items()}
 
 
 def _named(name: str, value: Any) -> Any:
     match name:
         case "mapping":
-            return {_thing(key): _thing(item) for key, item in value}
+            return {any_from_plain(key): any_from_plain(item) for key, item in value}
         case "tuple" | "set" | "frozenset":
-            return {"tuple": tuple, "set": set, "frozenset": frozenset}[name](map(_thing, value))
+            return {"tuple": tuple, "set": set, "frozenset": frozenset}[name](map(any_from_plain, value))
         case "float":
             return float(value)
         case "Decimal":
@@ -159,7 +159,7 @@ def _one_of(value: Any, options: Sequence[Any], where: str) -> Any:
         if kind not in named:
             raise ValueError(f"{where} has a kind that is none of {', '.join(named)}: {str(kind)[:80]!r}")
         return _made({key: item for key, item in value.items() if key != KIND}, named[kind], where)
-    return _read(value, left[0], where) if len(left) == 1 else _thing(value)
+    return _read(value, left[0], where) if len(left) == 1 else any_from_plain(value)
 
 
 def _made(value: Any, kind: Any, where: str) -> Any:

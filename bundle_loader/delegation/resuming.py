@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from bundle_loader.declared.agent import Agent
@@ -12,9 +12,10 @@ from bundle_loader.declared.bundle import Bundle
 from bundle_loader.delegation import transcript
 from bundle_loader.delegation.sessions import Journal, Opening, Sessions, plain_choice
 from bundle_loader.delegation.transcript import Transcript
-from bundle_loader.errors import SessionError
+from bundle_loader.errors import RequestError, SessionError
 from bundle_loader.messages import Message
-from bundle_loader.routing.request import Request
+from bundle_loader.routing.request import Begun, Request
+from bundle_loader.routing.select import decided
 
 _LISTS: Final = ("preferences", "model", "tier", "role", "profile")
 """Each of them says whose list is used; a new one takes the place of an old one."""
@@ -30,6 +31,8 @@ class Resumed:
     """Who should do the work now."""
     vars: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
+    begun: Begun | None = None
+    """The list that still holds: the caller names no other now."""
 
 
 async def take_up(
@@ -54,7 +57,9 @@ async def take_up(
         notes.append(
             f"{found.unknown_calls} calls of tools were cut off: what they did is not known, and they were not run again"
         )
-    return Resumed(found, journal, chosen_again(found, choice), {**found.vars, **vars}, tuple(notes))
+    restaged = "profile" in found.choice and choice.get("stage") not in (None, found.choice.get("stage"))
+    begun = None if restaged or _anew(found, choice) else found.begun
+    return Resumed(found, journal, chosen_again(found, choice), {**found.vars, **vars}, tuple(notes), begun)
 
 
 def chosen_again(found: Transcript, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def chosen_again(found: Transcript, choice: Mapping[str, Any]) -> dict[str, Any]
     """
     said = {name: value for name, value in choice.items() if value is not None}
     kept = dict(found.choice)
-    if any(name in said for name in _LISTS) or ("provider" in said and "model" in kept):
+    if _anew(found, said):
         for name in (*_LISTS, "provider", "stage"):
             kept.pop(name, None)
     both = {**kept, **said}
@@ -77,30 +82,52 @@ def chosen_again(found: Transcript, choice: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
+def _anew(found: Transcript, choice: Mapping[str, Any]) -> bool:
+    """Whether the caller's words of now choose a list."""
+    if any(choice.get(name) is not None for name in _LISTS):
+        return True
+    return choice.get("provider") is not None and "model" in found.choice
+
+
+def listed_again(
+    bundle: Bundle, request: Request, begun: Begun, canonical: Mapping[str, str], id: str
+) -> tuple[Request, str | None]:
+    """The request with the list that its session was begun with, and a note where it would be another one now."""
+    try:
+        now = decided(bundle, request, canonical).preferences
+    except RequestError:
+        now = ()
+    if now == begun.preferences:
+        return request, None
+    kept, instead = (", ".join(map(str, listed)) or "none" for listed in (begun.preferences, now))
+    note = f"session '{id}' goes on with the models that it was begun with: {kept}; without it they would be {instead}"
+    return replace(request, begun=begun), f"{note}; give preferences, model or tier to change that"
+
+
 def opening_of(
-    sessions: Sessions | None,
+    sessions: Sessions,
     id: str,
     agent: Agent,
     bundle: Bundle,
     messages: tuple[Message, ...],
     request: Request,
+    begun: Begun,
     choice: Mapping[str, Any],
     vars: Mapping[str, Any],
     resumed: Resumed | None,
     now: float,
-) -> Opening | None:
-    """How the delegation's transcript begins, or goes on; None where none is kept."""
-    if sessions is None:
-        return None
+) -> Opening:
+    """How the delegation's transcript begins, or goes on."""
     said = _said(request, choice)
     if resumed is not None:
-        more = {"choice": said} if said != resumed.transcript.choice else {}
+        more: dict[str, Any] = {"choice": said} if said != resumed.transcript.choice else {}
+        more |= {"begun": transcript.plain_list(begun)} if begun != resumed.transcript.begun else {}
         changed = plain_choice(vars)
         more |= {"vars": changed} if changed else {}
         return Opening(sessions, resumed.transcript.id, messages[-1:], said=more, journal=resumed.journal)
-    head = transcript.first_line(
-        id, agent=agent.name, bundle=bundle.name, bundle_hash=bundle.hash, at=now, choice=said, vars=plain_choice(vars)
-    )
+    who: dict[str, Any] = {"agent": agent.name, "bundle": bundle.name, "bundle_hash": bundle.hash, "at": now}
+    listed = transcript.plain_list(begun)
+    head = transcript.first_line(id, **who, choice=said, begun=listed, vars=plain_choice(vars))
     return Opening(sessions, id, messages, head)
 
 

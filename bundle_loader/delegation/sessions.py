@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from operator import is_
 from pathlib import Path
 from typing import Any, Final
 
 from bundle_loader.delegation import transcript
+from bundle_loader.delegation.disk_sync import DiskSync
 from bundle_loader.delegation.file_lock import locked, most_open, unlock
 from bundle_loader.delegation.transcript import Transcript
 from bundle_loader.errors import SessionError
@@ -26,8 +28,6 @@ KEPT: Final = 30 * 86_400.0
 SUFFIX: Final = ".jsonl"
 MOST_BYTES: Final = 256 * 1024 * 1024
 """A larger transcript is not read."""
-_MOST_BEHIND: Final = 64
-"""Files that wait to be put on the disk; what ends beyond them is left to the system, which does it within seconds."""
 _LOOKS: Final = 5
 _LOOK: Final = 0.01
 _MOST_NAMED: Final = 5
@@ -62,6 +62,10 @@ class Journal:
         self._clock = sessions.clock
         self._ended = False
         self._asked: set[str] = set()
+        self._answer: Message | None = None
+        """The answer whose tools are being run, as it was written."""
+        self._results: dict[str, ToolResult] = {}
+        """What was written of its calls since."""
 
     def __del__(self) -> None:
         self.drop()
@@ -82,7 +86,8 @@ class Journal:
     def answer(self, message: Message) -> None:
         """An answer asks for tools, which are about to be run."""
         self._asked |= {call.id for call in message.tool_calls}
-        self._write(transcript.line("answer", at=self._clock(), message=transcript.written([message])[0]))
+        self._answer, self._results = message, {}
+        self._write(transcript.plain_line("answer", at=self._clock(), message=transcript.written([message])[0]))
 
     def asked(self, calls: tuple[ToolCall, ...]) -> None:
         """These calls are about to be run; their answer is written where no `answer` has said so."""
@@ -91,13 +96,24 @@ class Journal:
 
     def result(self, result: ToolResult) -> None:
         """A tool has given something back."""
+        self._results[result.call_id] = result
         (said,) = transcript.written([Message("tool", (result,))])
-        self._write(transcript.line("result", at=self._clock(), message=said))
+        self._write(transcript.plain_line("result", at=self._clock(), message=said))
 
     def turn(self, event: TurnEvent, model: str) -> None:
-        """A turn is finished, by `provider/model`."""
+        """A turn is finished, by `provider/model`. What was written of it already is not written again."""
+        said = {} if self._has(event.added) else {"added": transcript.written(event.added)}
         self._asked.clear()
-        self._write(transcript.line("turn", at=self._clock(), model=model, added=transcript.written(event.added)))
+        self._answer, self._results = None, {}
+        self._write(transcript.plain_line("turn", at=self._clock(), model=model, **said))
+
+    def _has(self, added: tuple[Message, ...]) -> bool:
+        """Whether the answer and the results that stand there are all that a turn adds, in the order of the calls."""
+        if self._answer is None or len(added) != 2 or added[0] is not self._answer or added[1].role != "tool":
+            return False
+        written = [self._results.get(call.id) for call in self._answer.tool_calls]
+        parts = added[1].parts
+        return 0 < len(written) == len(parts) and all(map(is_, written, parts))
 
     def end(self, outcome: str, reason: str | None) -> None:
         """The delegation is over; the session can be taken up again."""
@@ -107,7 +123,7 @@ class Journal:
         self._ended = True
         self._sessions.ended()
         unlock(self._fd)
-        self._sessions.settle(self._fd)
+        self._sessions.disk.settle(self._fd)
 
     def _write(self, data: bytes) -> None:
         if self._ended or self.fault is not None:
@@ -118,7 +134,7 @@ class Journal:
         except OSError as error:
             self.fault = f"the session's transcript could not be written any more: {error.strerror or error}"
         else:
-            self._sessions.soon(self._fd)
+            self._sessions.disk.soon(self._fd)
 
 
 @dataclass(slots=True)
@@ -151,12 +167,7 @@ class Sessions:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self.clock = clock
-        self._written: dict[int, bool] = {}
-        """File descriptors to be put on the disk -> whether they are closed afterwards."""
-        self._gate = threading.Lock()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._closed = False
+        self.disk = DiskSync()
         self._pruning: threading.Thread | None = None
         self._most = most_open()
         self._open = 0
@@ -216,59 +227,11 @@ class Sessions:
             time.sleep(_LOOK)
         return locked(fd)
 
-    def soon(self, fd: int) -> None:
-        """Have what was written put on the disk; nobody waits for it, and a process that is killed loses nothing of it."""
-        with self._gate:
-            self._written.setdefault(fd, False)
-        self._woken()
-
-    def settle(self, fd: int) -> None:
-        """Put a finished file on the disk and close it; where many wait already, only close it."""
-        with self._gate:
-            waits = len(self._written) < _MOST_BEHIND and not self._closed
-            if waits:
-                self._written[fd] = True
-            else:
-                self._written.pop(fd, None)
-        if waits:
-            self._woken()
-        else:
-            os.close(fd)
-
-    def _woken(self) -> None:
-        if self._thread is None:
-            with self._gate:
-                if self._thread is None and not self._closed:
-                    self._thread = threading.Thread(target=self._sync, name="bundle-loader-sessions", daemon=True)
-                    self._thread.start()
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def _sync(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            with self._gate:
-                taken, self._written = self._written, {}
-                closed = self._closed
-            for fd, over in taken.items():
-                with suppress(OSError):
-                    os.fsync(fd)
-                if over:
-                    with suppress(OSError):
-                        os.close(fd)
-            if closed and not self._written:
-                return
-
     def close(self) -> None:
         """Put what was written on the disk. Safe to call twice."""
-        with self._gate:
-            self._closed = True
-            threads = (self._thread, self._pruning)
-        self._wake.set()
-        for thread in threads:
-            if thread is not None:
-                thread.join()
+        self.disk.close()
+        if self._pruning is not None:
+            self._pruning.join()
 
     # --- reading
 

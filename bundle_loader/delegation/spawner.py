@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bundle_loader.delegation.context import LEAST_SHARE, LONG_SILENCE, DelegationContext, SpawnLimits, output_bound
-from bundle_loader.delegation.conversation import message_bytes, prompt_bound, prompt_bytes, within
+from bundle_loader.delegation.conversation import around_bound, message_bytes, prompt_bound, prompt_bytes, within
 from bundle_loader.delegation.one_call_each import one_call_each
+from bundle_loader.delegation.sound_text import Pieces, sound_turn
 from bundle_loader.delegation.structured import Expected, NotFitting, expected, invalid_output, repair
 from bundle_loader.delegation.tools import ToolBox
 from bundle_loader.errors import DeadlineExceeded, InvalidOutput, LimitReached, ProviderFailure
@@ -56,23 +57,23 @@ class ProviderSpawner:
         repaired = context.repaired
         for number in range(context.turns_done, limits.max_turns):
             turn: Turn | None = None
-            sent, size, cut = history.within(candidate)
+            sent = history.within(candidate)
             async with (
-                meter.call(_estimate(candidate, context, sent, size, meter, end)) as call,
-                _Parts(provider, _request(candidate, context, sent, call.output_bound, end), limits, end) as parts,
+                meter.call(_estimate(candidate, context, sent, meter, end)) as call,
+                _Parts(provider, _request(candidate, context, sent.messages, call.output_bound, end), limits, end) as parts,
             ):
+                pieces = Pieces()
                 while turn is None:
                     part = await parts.next()
                     if isinstance(part, Turn):
                         call.settle(part.usage, part.model, part.cost)
                         call.told(part.limits)
-                        if _is_empty(part, history.messages):
-                            raise broken(candidate.provider, candidate.model, "an empty answer")
-                        turn = one_call_each(part if cut is None else replace(part, notes=(*part.notes, cut)))
-                    else:
-                        call.streamed(len(part.text.encode()))
+                        turn = _as_kept(part, sent, candidate)
+                    text = pieces.rest() if isinstance(part, Turn) else pieces.take(part.text)
+                    if text:
+                        call.streamed(len(text.encode()))
                         if wanted is None:
-                            yield TextEvent(part.text)
+                            yield TextEvent(text)
             answer = None if turn.finish == "tools" else _Answer(turn, wanted)
             added = [turn.message]
             if answer is not None and answer.faults:
@@ -103,9 +104,34 @@ class ProviderSpawner:
         )
 
 
+def _as_kept(turn: Turn, sent: _Sent, candidate: Candidate) -> Turn:
+    """The turn with each call once, in text that can be sent, and a note of what its request left out. Raises ProviderFailure.
+
+    A turn that ends for its tools and calls none is an answer: else it would be asked again until the turns are used up.
+    """
+    turn = one_call_each(sound_turn(turn))
+    if turn.finish == "tools" and not turn.message.tool_calls:
+        turn = replace(turn, finish="stop")
+    if _is_empty(turn, sent.messages):
+        raise broken(candidate.provider, candidate.model, "an empty answer")
+    return turn if sent.cut is None else replace(turn, notes=(*turn.notes, sent.cut))
+
+
 def _is_empty(turn: Turn, history: Sequence[Message]) -> bool:
     """Nothing at all, to whoever asked for an answer; after a tool's result a model may have nothing to add."""
     return turn.finish == "stop" and not turn.message.text and not turn.message.tool_calls and history[-1].role != "tool"
+
+
+class _Sent(NamedTuple):
+    """What is sent of a conversation."""
+
+    messages: Sequence[Message]
+    size: int
+    """Bytes of the prompt."""
+    bound: int
+    """The most tokens that the prompt can have."""
+    cut: str | None
+    """A note where something was left out."""
 
 
 class _History:
@@ -115,17 +141,24 @@ class _History:
         self._context = context
         self.messages = list(context.messages)
         self._size = prompt_bytes(context.instruction, self.messages, context.tools)
+        self._around = around_bound(self.messages)
+        schema = context.output_schema
+        config = context.config if schema is None else {**context.config, "output_schema": in_words(schema)}
+        self._beside = prompt_bound(context.instruction, (), context.tools, config, 0)
 
     def add(self, messages: Sequence[Message]) -> None:
         """A turn is over."""
         self.messages += messages
         self._size += sum(map(message_bytes, messages))
+        self._around += around_bound(messages)
 
-    def within(self, candidate: Candidate) -> tuple[Sequence[Message], int, str | None]:
-        """What is sent of it to that candidate, the prompt's bytes, and a note where something was left out."""
+    def within(self, candidate: Candidate) -> _Sent:
+        """What is sent of it to that candidate."""
         context, window = self._context, _window(candidate)
         most = output_bound(candidate)
-        return within(window, most, context.instruction, tuple(self.messages), context.tools, self._size)
+        sent, size, cut = within(window, most, context.instruction, tuple(self.messages), context.tools, self._size)
+        around = self._around if cut is None else around_bound(sent)
+        return _Sent(sent, size, self._beside + size + around, cut)
 
 
 class _Answer:
@@ -173,17 +206,12 @@ def _request(
     )
 
 
-def _estimate(
-    candidate: Candidate, context: DelegationContext, history: Sequence[Message], said: int, meter: Meter, end: float
-) -> CallEstimate:
-    """`said` is the bytes of the prompt."""
+def _estimate(candidate: Candidate, context: DelegationContext, sent: _Sent, meter: Meter, end: float) -> CallEstimate:
     most = output_bound(candidate)
-    schema = context.output_schema
-    config = context.config if schema is None else {**context.config, "output_schema": in_words(schema)}
-    bound = prompt_bound(context.instruction, history, context.tools, config, said)
     price = meter.price(candidate)
+    worst = price.worst(sent.bound, most) if price else None
     left = max(end - asyncio.get_running_loop().time(), 0.001)
-    return CallEstimate(candidate, bound, most, price.worst(bound, most) if price else None, said, left, context.limits.first)
+    return CallEstimate(candidate, sent.bound, most, worst, sent.size, left, context.limits.first)
 
 
 async def _run_tools(tools: ToolBox, turn: Turn, context: DelegationContext, end: float) -> list[ToolResult]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, NoReturn
 
+from bundle_loader.delegation.sound_text import sound_value
 from bundle_loader.errors import InvalidOutput, RequestError
 from bundle_loader.messages import Finish
 from bundle_loader.providers.sdk_import import imported
@@ -103,7 +104,8 @@ def parsed(text: str, finish: Finish = "stop") -> Any:
     said = text.strip()
     fenced = _FENCE.fullmatch(said)
     try:
-        return json.loads(fenced[2] if fenced else said, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        written = fenced[2] if fenced else said
+        return sound_value(json.loads(written, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite))
     except RecursionError:
         raise NotFitting(["the JSON goes deeper than can be read"]) from None
     except _Twice as error:

@@ -50,8 +50,35 @@ def is_meant(name: str, patterns: Iterable[str]) -> bool:
     for pattern in patterns:
         if name == pattern or (whole is not None and pattern == whole):
             return True
-        if ("*" in pattern or "?" in pattern) and pattern.startswith(PREFIX) == (server is not None):
+        if _wild(pattern) and pattern.startswith(PREFIX) == (server is not None):
             either = (name,) if whole is None or "/" in pattern else (name, whole)
-            if any(fnmatchcase(one, pattern) for one in either):
+            if _matches(either, pattern):
                 return True
     return False
+
+
+def is_denied(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a list of what is denied means this tool: read more widely than `is_meant`, so that no spelling lets one through.
+
+    1. Whatever `is_meant` says.
+    2. `*` and `?` without `mcp:` before them hold for tools of servers too, for their own name and for the whole.
+    3. The name by which models call the tool is taken as well: `mcp__server__tool`, and `mcp__server` for all of a server's.
+    """
+    listed = tuple(patterns)
+    if is_meant(name, listed):
+        return True
+    server = server_of(name)
+    if server is None:
+        return wire_name(name) in listed
+    spelt = {wire_name(name), f"mcp__{server}"}
+    names = {*spelt, name, name.partition("/")[2] or name}
+    plain = [pattern for pattern in listed if not pattern.startswith(PREFIX)]
+    return any(pattern in spelt or (_wild(pattern) and _matches(names, pattern)) for pattern in plain)
+
+
+def _wild(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
+
+
+def _matches(names: Iterable[str], pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)

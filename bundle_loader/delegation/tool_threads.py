@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 
-async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+async def in_thread(function: Callable[..., Any], given: tuple[Any, ...], arguments: dict[str, Any]) -> Any:
     """What the function gives back or raises.
 
     A thread cannot be stopped: who is cancelled goes on at once, and the function runs to its end unheard. `asyncio.to_thread`
@@ -22,7 +22,7 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
 
     def work() -> None:
         try:
-            value, error = context.run(function, **arguments), None
+            value, error = context.run(function, *given, **arguments), None
         except BaseException as raised:  # noqa: BLE001 - it belongs to who waits
             value, error = None, raised
         # the loop may be closed by now

@@ -1,30 +1,28 @@
-"""Python callables as tools: schema from the signature, arguments checked, called once, errors given back to the model."""
+"""Tools of a delegation: arguments checked, approval asked for, called once, errors given back to the model."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final, TypeAlias
-from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from bundle_loader.declared.mcp_server import server_of
-from bundle_loader.delegation.tool_names import is_meant, wire_name
+from bundle_loader.delegation.sound_text import sound_result
+from bundle_loader.delegation.tool_names import is_denied, is_meant, wire_name
+from bundle_loader.delegation.tool_output import cut, output_of
+from bundle_loader.delegation.tool_signature import signature_of
 from bundle_loader.delegation.tool_threads import in_thread
 from bundle_loader.errors import RequestError
-from bundle_loader.messages import Blob, ToolCall, ToolResult, ToolSpec
+from bundle_loader.messages import ToolCall, ToolResult, ToolSpec
 
 logger = logging.getLogger("bundle_loader")
 
-MAX_RESULT: Final = 100_000
-"""Characters of one tool result that a model is told; what is cut is said."""
 MOST_OF_A_BLOB: Final = 10 << 20
 """Bytes of one image or file that a tool gives back; what is larger is left out, which is said."""
 TOOL_TIMEOUT: Final = 120.0
@@ -36,16 +34,6 @@ Approve: TypeAlias = Callable[[ToolCall], Awaitable[bool | str] | bool | str]
 
 class ToolFailed(Exception):
     """A tool raises it to have the model told of a failure in exactly these words."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
-    """What a tool may give back where text alone does not say it."""
-
-    text: str
-    parts: tuple[Blob, ...] = ()
-    """Images and files."""
-    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,45 +69,8 @@ class Tool:
         """A tool from a callable with a signature. Raises RequestError for one whose parameters a model cannot fill."""
         if isinstance(function, Tool):
             return function
-        try:
-            known = _TOOLS.get(function)
-        except TypeError:
-            known = None
-        if known is None:
-            known = _made(function)
-            with suppress(TypeError):
-                _TOOLS[function] = known
-        return known
-
-
-_TOOLS: WeakKeyDictionary[Callable[..., Any], Tool] = WeakKeyDictionary()
-
-
-def _made(function: Callable[..., Any]) -> Tool:
-    name = getattr(function, "__name__", None)
-    if not callable(function) or not name or name == "<lambda>":
-        raise RequestError(f"{function!r} cannot be a tool: give a named function, or a Tool")
-    fields: dict[str, Any] = {}
-    renamed: dict[str, str] = {}
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except (NameError, TypeError, ValueError) as error:
-        raise RequestError(f"the tool '{name}' has a signature that cannot be read: {error}") from None
-    for parameter in signature.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise RequestError(f"the tool '{name}' has the parameter '{parameter}', which a model cannot fill by name")
-        kind = Any if parameter.annotation is parameter.empty else parameter.annotation
-        default = ... if parameter.default is parameter.empty else parameter.default
-        own = parameter.name
-        if own.startswith("_") or hasattr(BaseModel, own):
-            renamed[f"parameter_{own.strip('_')}"] = own
-            fields[f"parameter_{own.strip('_')}"] = (kind, Field(default, alias=own))
-        else:
-            fields[own] = (kind, default)
-    arguments = create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
-    schema = arguments.model_json_schema()
-    schema.pop("title", None)
-    return Tool(ToolSpec(name, inspect.getdoc(function) or "", schema), function, arguments, renamed)
+        found = signature_of(function)
+        return cls(found.spec, function, found.arguments, found.renamed)
 
 
 class ToolBox:
@@ -140,7 +91,7 @@ class ToolBox:
         """
         offered: dict[str, Tool] = {}
         for tool in map(Tool.of, tools):
-            if offered.setdefault(tool.name, tool) is not tool:
+            if offered.setdefault(tool.name, tool).call != tool.call:
                 raise RequestError(f"two tools are named '{tool.name}'; give one of them another name")
         meant = list(offered) if allowed is None else _in_order(allowed, offered)
         self.missing = tuple(
@@ -151,7 +102,7 @@ class ToolBox:
         """Tools that the host offers and the agent does not allow."""
         self._tools: dict[str, Tool] = {}
         for name in meant:
-            if not is_meant(name, denied):
+            if not is_denied(name, denied):
                 wire = wire_name(name, self._tools)
                 self._tools[wire] = offered[name].told_as(wire)
         self._approve = approve
@@ -183,7 +134,7 @@ class ToolBox:
         return await asyncio.gather(*(self._told(call, told) for call in calls))
 
     async def _told(self, call: ToolCall, told: Callable[[ToolResult], None] | None) -> ToolResult:
-        result = await self._run(call)
+        result = sound_result(await self._run(call))
         if told is not None:
             told(result)
         return result
@@ -234,24 +185,27 @@ async def _answered(tool: Tool, call: ToolCall, arguments: dict[str, Any]) -> To
     timer: asyncio.Timeout | None = None
     try:
         async with asyncio.timeout(None if limit == inf else limit) as timer:
-            output = _output(await _called(tool.call, arguments, in_a_thread))
+            output = output_of(await _called(tool.call, arguments, in_a_thread))
     except ToolFailed as error:
-        return _failed(call, _cut(str(error)))
+        return _failed(call, cut(str(error)))
     except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            return _failed(call, "CancelledError: something that it waited for was cancelled")
         if in_a_thread:
             logger.warning(
                 "the tool '%s' was cancelled, but runs in a thread, which cannot be stopped: it may yet finish", call.name
             )
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises is told to the model
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is told to the model
         if timer is not None and timer.expired():
-            on = "; it cannot be stopped, and may yet finish" if in_a_thread else "; it was stopped on its way"
-            return _failed(call, f"'{call.name}' was not done within {limit:g} s{on}")
-        return _failed(call, _cut(f"{type(error).__name__}: {error}"))
+            on = "it cannot be stopped, and may yet finish" if in_a_thread else "it was stopped, and may have had effects"
+            return _failed(call, f"'{call.name}' was not done within {limit:g} s; {on}")
+        return _failed(call, cut(f"{type(error).__name__}: {error}"))
     small = tuple(blob for blob in output.parts if len(blob.data or b"") <= MOST_OF_A_BLOB)
     left_out = len(output.parts) - len(small)
-    said = f"{_cut(output.text)}\n[left out: {left_out} images or files of more than {MOST_OF_A_BLOB >> 20} MiB]"
-    return ToolResult(call.id, call.name, said if left_out else _cut(output.text), output.is_error, small)
+    said = f"{cut(output.text)}\n[left out: {left_out} images or files of more than {MOST_OF_A_BLOB >> 20} MiB]"
+    return ToolResult(call.id, call.name, said if left_out else cut(output.text), output.is_error, small)
 
 
 def _arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,29 +216,5 @@ def _arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _called(function: Callable[..., Any], arguments: dict[str, Any], in_a_thread: bool) -> Any:
-    value = await (in_thread(function, arguments) if in_a_thread else function(**arguments))
+    value = await (in_thread(function, (), arguments) if in_a_thread else function(**arguments))
     return await value if isinstance(value, Awaitable) else value
-
-
-def _output(value: Any) -> ToolOutput:
-    """What a tool gave back, as it is told."""
-    if isinstance(value, ToolOutput):
-        return value
-    if isinstance(value, Blob):
-        return ToolOutput("", (value,))
-    if isinstance(value, (list, tuple)) and any(isinstance(item, Blob) for item in value):
-        blobs = tuple(item for item in value if isinstance(item, Blob))
-        return ToolOutput("\n".join(_text(item) for item in value if not isinstance(item, Blob)), blobs)
-    return ToolOutput(_text(value))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, BaseModel):
-        return value.model_dump_json()
-    return json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _cut(text: str) -> str:
-    return f"{text[:MAX_RESULT]}\n[cut: {len(text) - MAX_RESULT} more characters]" if len(text) > MAX_RESULT else text

@@ -89,7 +89,7 @@ class Priced:
 
     def doubt(self, usage: Usage) -> str | None:
         """Why the cost of that usage is not known although the model has a price, in words."""
-        if self.cost(usage) is not None or not self.ways:
+        if not self.ways or self.cost(usage) is not None:
             return None
         return f"the price of what is served as '{usage.served or self.way}' is not known, so its cost is not"
 

@@ -148,7 +148,8 @@ class AnthropicProvider:
         """Any number of `Delta`s, then one `Turn`."""
         self._need_key()
         request, changed = prepared(self._row, request, self._id)
-        body, notes = anthropic_wire.body(self._row, request)
+        own = f"{anthropic_wire.VENDOR}:{self._id}" if self._imitation else anthropic_wire.VENDOR
+        body, notes = anthropic_wire.body(self._row, request, own)
         call = sdk_client.Call(
             clients=self._clients,
             provider=self._id,
@@ -161,7 +162,7 @@ class AnthropicProvider:
             # an imitation on this machine: llama.cpp closes the connection after every streamed answer without saying so
             options={"headers": {"connection": "close"}} if self._imitation else {},
         )
-        return call.run(anthropic_wire.Answer(self._id, request.model), (*changed, *notes))
+        return call.run(anthropic_wire.Answer(self._id, request.model, own), (*changed, *notes))
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice, and without any use before."""

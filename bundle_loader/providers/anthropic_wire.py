@@ -16,7 +16,7 @@ from bundle_loader.providers.table import ProviderRow
 from bundle_loader.routing.price import STANDARD, way_of
 
 VENDOR = "anthropic"
-"""Whose thinking blocks go back."""
+"""Whose thinking blocks go back: those of Anthropic's models, wherever they run. An imitation's seals are its own."""
 
 _FINISH: dict[str, Finish] = {
     "end_turn": "stop",
@@ -27,13 +27,16 @@ _FINISH: dict[str, Finish] = {
 }
 
 
-def body(row: ProviderRow, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body of a streamed request, which is `prepared`, and what of the config was changed or dropped."""
+def body(row: ProviderRow, request: ChatRequest, own: str = VENDOR) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body of a streamed request, which is `prepared`, and what of the config was changed or dropped.
+
+    `own` is whose thinking it takes back.
+    """
     parameters, notes = config.translate(row, request.model, request.config)
     parameters |= {
         "model": request.model,
         "max_tokens": request.max_tokens,
-        "messages": messages(request.messages, row.call_ids),
+        "messages": messages(request.messages, row.call_ids, own),
         "stream": True,
     }
     if request.system.strip():
@@ -61,13 +64,13 @@ def _thinking_is_foreign(parameters: Mapping[str, Any]) -> bool:
     return sent[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
 
 
-def messages(history: Sequence[Message], call_ids: str) -> list[dict[str, Any]]:
+def messages(history: Sequence[Message], call_ids: str, own: str = VENDOR) -> list[dict[str, Any]]:
     """Neutral messages as Anthropic takes them: roles that alternate, results of tools first in a user's message."""
     ids = CallIds(call_ids)
     sent: list[dict[str, Any]] = []
     for message in history:
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = [block for part in message.parts if (block := _block(part, ids)) is not None]
+        blocks = [block for part in message.parts if (block := _block(part, ids, own)) is not None]
         # the last block of an answer may not be thinking
         while role == "assistant" and blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
             blocks.pop()
@@ -80,14 +83,14 @@ def messages(history: Sequence[Message], call_ids: str) -> list[dict[str, Any]]:
     return sent
 
 
-def _block(part: Part, ids: CallIds) -> dict[str, Any] | None:
+def _block(part: Part, ids: CallIds, own: str) -> dict[str, Any] | None:
     if isinstance(part, Text):
         # blank text is refused
         return {"type": "text", "text": part.text} if part.text.strip() else None
     if isinstance(part, Blob):
         return _file(part)
     if isinstance(part, Thinking):
-        return dict(part.data) if part.vendor == VENDOR and part.data else None
+        return dict(part.data) if part.vendor == own and part.data else None
     if isinstance(part, ToolCall):
         return {"type": "tool_use", "id": ids.call(part.id), "name": part.name, "input": dict(part.arguments)}
     return _result(part, ids)
@@ -123,7 +126,9 @@ def _result(part: ToolResult, ids: CallIds) -> dict[str, Any]:
 class Answer:
     """Folds the events of one stream; `turn` tells whether they were an answer."""
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str, model: str, own: str = VENDOR) -> None:
+        """`own` is whose thinking the answer holds."""
+        self._own = own
         self._provider = provider
         self._asked = model
         self._model: str | None = None
@@ -219,13 +224,13 @@ class Answer:
             return Text(text) if text else None
         if kind == "thinking":
             block["thinking"] = block.get("thinking", "") + "".join(self._pieces[index])
-            return Thinking(block["thinking"], VENDOR, block)
+            return Thinking(block["thinking"], self._own, block)
         if self._pieces[index]:
             block["input"] = self._arguments(index)
         if kind == "tool_use":
             return ToolCall(block["id"], block["name"], block.get("input") or {}, VENDOR)
         # thinking that is sealed, or what a tool on the vendor's side did: only the vendor can read it again
-        return Thinking("", VENDOR, block)
+        return Thinking("", self._own, block)
 
     def _arguments(self, index: int) -> dict[str, Any]:
         written = "".join(self._pieces[index])

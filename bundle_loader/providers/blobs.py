@@ -26,6 +26,8 @@ _WORDS: Final = (
     "image/svg+xml",
 )
 """Kinds of files that are text."""
+_OTHER_NAMES: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Common names that no vendor takes -> the right ones."""
 
 
 def fitted(
@@ -40,7 +42,7 @@ def fitted(
     4. In the place of any other stands a text that names it. What is older was seen when it was answered, and what a tool
        gave back must not end the work that led to it; the model knows what it does not see.
     """
-    if not any(message.blobs for message in messages):
+    if not _any(messages):
         return messages, ()
     first, last = _task(messages)
     notes: list[str] = []
@@ -51,7 +53,7 @@ def fitted(
             if isinstance(part, Blob):
                 kept = _fitted(part, row)
                 if kept is None and first <= index <= last:
-                    words = f"{row.id} does not support {described(part)} in a message"
+                    words = f"{row.id} does not support {_whole(part)} in a message"
                     raise ProviderFailure(FailureKind.UNSUPPORTED, provider, words, model=model, scope="provider")
                 parts.append(kept or _left_out(part, row, notes))
             elif isinstance(part, ToolResult) and part.parts:
@@ -60,6 +62,14 @@ def fitted(
                 parts.append(part)
         sent.append(replace(message, parts=tuple(parts)) if message.blobs else message)
     return tuple(sent), tuple(dict.fromkeys(notes))
+
+
+def _any(messages: Sequence[Message]) -> bool:
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, Blob) or (isinstance(part, ToolResult) and part.parts):
+                return True
+    return False
 
 
 def _task(messages: Sequence[Message]) -> tuple[int, int]:
@@ -83,11 +93,18 @@ def _result(result: ToolResult, row: ProviderRow, notes: list[str]) -> ToolResul
 
 
 def _fitted(blob: Blob, row: ProviderRow) -> Blob | Text | None:
-    patterns = row.takes if blob.data is not None else row.fetches
-    if any(fnmatchcase(blob.media_type, pattern) for pattern in patterns):
+    kind = _OTHER_NAMES.get(blob.media_type)
+    blob = blob if kind is None else replace(blob, media_type=kind)
+    patterns = row.takes if blob.data is not None else row.fetches if _scheme(blob) in row.addresses else ()
+    # a file of no bytes is refused by every vendor
+    if blob.data != b"" and any(fnmatchcase(blob.media_type, pattern) for pattern in patterns):
         return blob
     text = as_words(blob)
     return None if text is None else Text(f"[{described(blob)}]\n{text}")
+
+
+def _scheme(blob: Blob) -> str:
+    return (blob.url or "").partition("://")[0].lower()
 
 
 def as_words(blob: Blob) -> str | None:
@@ -102,7 +119,7 @@ def as_words(blob: Blob) -> str | None:
 
 
 def _left_out(blob: Blob, row: ProviderRow, notes: list[str]) -> Text:
-    notes.append(f"{described(blob)} of earlier was left out: {row.id} does not take it")
+    notes.append(f"{_whole(blob)} of earlier was left out: {row.id} does not take it")
     return Text(f"[{described(blob)} stood here; it cannot be shown]")
 
 
@@ -110,6 +127,13 @@ def described(blob: Blob) -> str:
     """What it is, in a few words: `the image 'a.png' (image/png)`."""
     named = f" '{blob.name}'" if blob.name else ""
     return f"the {'image' if blob.is_image else 'file'}{named} ({blob.media_type})"
+
+
+def _whole(blob: Blob) -> str:
+    """The same, with what may be the reason for not taking it."""
+    if blob.url is not None:
+        return f"{described(blob)} at {blob.url.partition('?')[0][:100]}"
+    return described(blob) if blob.data else f"{described(blob)} of no bytes"
 
 
 def in_base64(blob: Blob) -> str:

@@ -240,15 +240,15 @@ def no_client(error: Exception, provider: str, model: str | None) -> ProviderFai
     return ProviderFailure(FailureKind.REFUSED, provider, f"{what} ({why})", model=model, scope="provider")
 
 
-def foreign(error: Exception, provider: str, model: str | None) -> ProviderFailure:
-    """What a provider of somebody else's raised that is no `ProviderFailure`: it costs a hop, not the delegation."""
+def foreign(error: Exception, provider: str, model: str | None, what: str = "provider") -> ProviderFailure:
+    """What a provider (or spawner) of somebody else's raised that is no `ProviderFailure`: it costs a hop, not the delegation."""
     words = short(error)
     said = f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, TimeoutError):
         return too_slow(provider, model)
     if isinstance(error, OSError):
         return unreachable(provider, model, said)
-    return broken(provider, model, f"the provider broke ({said})")
+    return broken(provider, model, f"the {what} broke ({said})")
 
 
 def short(error: BaseException, limit: int = 200) -> str:

@@ -28,6 +28,8 @@ def sound(messages: Sequence[Message], names: re.Pattern[str] = NAMES) -> tuple[
     5. The ids of one answer's calls differ; names that do not fit `names` are spelt so that they do.
     6. The first message is a user's.
     """
+    if _is_sound(messages, names):
+        return tuple(messages)
     kept = [message for message in messages if _says(message)]
     ordered: list[Message] = []
     index = 0
@@ -49,10 +51,49 @@ def sound(messages: Sequence[Message], names: re.Pattern[str] = NAMES) -> tuple[
     return tuple(ordered)
 
 
+def _is_sound(messages: Sequence[Message], names: re.Pattern[str]) -> bool:
+    """Whether nothing is to be changed, as in most conversations of our own: one look at each part."""
+    before = ""
+    asked: list[ToolCall] = []
+    called: set[str] = set()
+    for message in messages:
+        if message.role == "tool":
+            if not asked or not _answers(message.parts, asked):
+                return False
+            asked = []
+        elif asked or not _says(message):
+            return False
+        elif message.role == "user":
+            for part in message.parts:
+                if isinstance(part, ToolResult):
+                    return False
+        elif before in ("", "assistant"):
+            return False
+        else:
+            asked = [part for part in message.parts if isinstance(part, ToolCall)]
+            if len({call.id for call in asked}) != len(asked):
+                return False
+            called.update([call.name for call in asked])
+        before = message.role
+    return not asked and all(map(names.fullmatch, called))
+
+
+def _answers(parts: Sequence[Part], calls: Sequence[ToolCall]) -> bool:
+    """Whether these are the results of the calls, one each, in their order."""
+    if len(parts) != len(calls):
+        return False
+    for part, call in zip(parts, calls, strict=True):
+        if not isinstance(part, ToolResult) or part.call_id != call.id or part.name != call.name:
+            return False
+    return True
+
+
 def _says(message: Message) -> bool:
-    if message.role == "assistant":
-        return any(isinstance(part, ToolCall) or (isinstance(part, Text) and part.text.strip()) for part in message.parts)
-    return any(not isinstance(part, Text) or part.text.strip() for part in message.parts)
+    answers = message.role == "assistant"
+    for part in message.parts:
+        if part.text.strip() if isinstance(part, Text) else not answers or isinstance(part, ToolCall):
+            return True
+    return False
 
 
 def _exchange(answer: Message, after: Sequence[Message], names: re.Pattern[str]) -> Iterator[Message]:

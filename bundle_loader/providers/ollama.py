@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from bundle_loader.errors import ProviderFailure
-from bundle_loader.messages import Delta, StreamPart
+from bundle_loader.messages import Delta, StreamPart, ToolSpec
 from bundle_loader.providers import config, faults, ollama_models, ollama_wire, table
 from bundle_loader.providers.aiohttp_session import httpx_transport
 from bundle_loader.providers.base import ChatRequest
@@ -52,6 +52,7 @@ class OllamaProvider:
         self._link = link(way, local=self._local)
         self._clients = SdkClients(self._build, *_MODULES)
         self._shown = ollama_models.Shown()
+        self._tools: tuple[tuple[ToolSpec, ...], list[dict[str, Any]]] = ((), [])
 
     @property
     def base_url(self) -> str:
@@ -105,7 +106,7 @@ class OllamaProvider:
         try:
             fields, notes = self._fields(request)
             client = await watched.step(self._clients.get())
-            chunks = await watched.step(client.chat(**fields, stream=True))
+            chunks = await watched.step(client.chat(fields))
             while (chunk := await watched.step(anext(chunks, None))) is not None:
                 text = answer.add(chunk)
                 if text:
@@ -144,9 +145,15 @@ class OllamaProvider:
             notes += config.overlay(fields, ("format",), dict(request.output_schema))
         fields["model"] = request.model
         fields["messages"] = ollama_wire.messages(request)
-        fields["tools"] = [ollama_wire.tool(tool) for tool in request.tools]
+        fields["tools"] = self._told_of(request.tools)
         fields["options"] = {**options, "num_predict": request.max_tokens}
         return fields, (*changed, *notes)
+
+    def _told_of(self, tools: tuple[ToolSpec, ...]) -> list[dict[str, Any]]:
+        """The tools as the SDK takes them; those of the last request are at hand: a delegation's turns share them."""
+        if self._tools[0] is not tools:
+            self._tools = tools, [ollama_wire.tool(tool) for tool in tools]
+        return self._tools[1]
 
     def _failure(self, error: Exception, model: str | None, watched: Watched) -> ProviderFailure:
         failed = sort(error, self._id, model, seconds=watched.seconds, status=watched.status, headers=watched.headers)
@@ -163,6 +170,7 @@ class _Client:
     def __init__(self, base_url: str, key: str | None, link: Link) -> None:
         import httpx
         import ollama
+        from ollama._types import ChatRequest
 
         async def without_key(request: httpx.Request) -> None:
             # the SDK puts the environment's OLLAMA_API_KEY there, whatever the server
@@ -177,7 +185,19 @@ class _Client:
             transport=httpx_transport(httpx, base_url, link),
             event_hooks={"request": [] if key else [without_key], "response": [bounded_response, _bounded_show]},
         )
-        self.chat = self._client.chat
+        self._request_type, self._chunk_type = ChatRequest, ollama.ChatResponse
+        self._last: tuple[str, dict[str, Any]] = "", {}
+        """A request without its messages, and how the SDK writes that."""
+
+    async def chat(self, fields: Mapping[str, Any]) -> Any:
+        """What the SDK's `chat` sends and gives, without its walk over the types of the whole history at every turn."""
+        rest = {key: value for key, value in fields.items() if key != "messages"}
+        said = repr(rest)
+        if self._last[0] != said:
+            # the turns of one delegation differ in their messages only
+            self._last = said, self._request_type(**rest, messages=[], stream=True).model_dump(exclude_none=True)
+        body = {**self._last[1], "messages": fields["messages"]}
+        return await self._client._request(self._chunk_type, "POST", "/api/chat", json=body, stream=True)
 
     async def tags(self) -> Any:
         """The list as the server wrote it: the SDK's own leaves out where a model runs, and fails for one odd field."""

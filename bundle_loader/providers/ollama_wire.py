@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundle_loader.messages import (
+    Blob,
     Finish,
     Message,
     Part,
@@ -29,7 +30,7 @@ _WITHOUT_MEANING = frozenset({*_KEPT, "title"})
 
 
 def messages(request: ChatRequest) -> list[dict[str, Any]]:
-    """The system text and the history as the SDK takes them."""
+    """The system text and the history in the form that the SDK sends: what is empty is left out."""
     written: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
     for message in request.messages:
         if message.role == "tool":
@@ -40,22 +41,30 @@ def messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    written: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.blobs:
-        written["images"] = [in_base64(blob) for blob in message.blobs]
-    thinking = "".join(part.text for part in message.parts if isinstance(part, Thinking) and part.vendor == VENDOR)
-    if thinking:
-        written["thinking"] = thinking
-    if message.tool_calls:
-        written["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": dict(call.arguments)}} for call in message.tool_calls
-        ]
+    text, thinking = "", ""
+    images: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, Text):
+            text += part.text
+        elif isinstance(part, ToolCall):
+            calls.append({"function": {"name": part.name, "arguments": dict(part.arguments)}})
+        elif isinstance(part, Blob):
+            images.append(in_base64(part))
+        elif isinstance(part, Thinking) and part.vendor == VENDOR:
+            thinking += part.text
+    written: dict[str, Any] = {"role": message.role}
+    for key, said in (("content", text), ("thinking", thinking), ("images", images), ("tool_calls", calls)):
+        if said:
+            written[key] = said
     return written
 
 
 def _result(result: ToolResult) -> dict[str, Any]:
     text = f"error: {result.text}" if result.is_error else result.text
-    written: dict[str, Any] = {"role": "tool", "tool_name": result.name, "content": text}
+    written: dict[str, Any] = {"role": "tool", "tool_name": result.name}
+    if text:
+        written["content"] = text
     if result.parts:
         written["images"] = [in_base64(blob) for blob in result.parts]
     return written

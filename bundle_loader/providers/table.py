@@ -69,6 +69,8 @@ class ProviderRow:
     """Kinds of files whose bytes it takes in a user's message (patterns of media types)."""
     fetches: tuple[str, ...] = ("image/*",)
     """Kinds of files that it fetches from an address itself."""
+    addresses: tuple[str, ...] = ("https", "http")
+    """The schemes of the addresses that it fetches from."""
     output_schema: Literal["json_schema", "json_object", "words"] = "json_schema"
     """How it takes the schema of an answer: whole, only the wish for JSON, or in no field of a request."""
     api: Literal["chat", "responses"] = "chat"

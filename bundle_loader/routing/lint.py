@@ -9,6 +9,7 @@ from bundle_loader.declared.bundle import SELF, Bundle
 from bundle_loader.declared.tree import Scalar, position
 from bundle_loader.errors import Fault
 from bundle_loader.routing.catalogue import Catalogue
+from bundle_loader.routing.lint_agents import agents_to_use
 from bundle_loader.routing.lint_budgets import IsPriced, lint_budgets
 from bundle_loader.routing.lint_mcp import unknown_servers
 from bundle_loader.routing.lint_preferences import lint_preferences
@@ -45,6 +46,7 @@ def lint(
     found += empty_lists(bundle)
     found += misspelt_tiers(bundle)
     found += unknown_servers(bundle)
+    found += agents_to_use(bundle)
     for agent in bundle.agents.values():
         found += widened_tools(bundle, agent)
         if agent.slot is None and agent.name != SELF and agent.name not in bundle.broken:

@@ -23,12 +23,12 @@ def unknown_servers(bundle: Bundle) -> list[Fault]:
                     continue
                 near = did_you_mean(name, list(bundle.mcp_servers))
                 message = f"no MCP server '{name}' is declared{near}"
-                found.append(Fault(*_place(bundle, agent.name, key, entry), key, message, "warning", "unknown-server"))
+                found.append(Fault(*entry_place(bundle, agent.name, key, entry), key, message, "warning", "unknown-server"))
     return found
 
 
-def _place(bundle: Bundle, agent: str, key: str, entry: str) -> tuple[str, int, int]:
-    """Where the entry is written, else where the agent is."""
+def entry_place(bundle: Bundle, agent: str, key: str, entry: str) -> tuple[str, int, int]:
+    """Where an entry of a list is written, else where the agent is."""
     written = bundle.contributions(agent)
     for one in reversed(written):
         node = one.tree.entries.get(key)

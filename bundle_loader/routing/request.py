@@ -57,6 +57,16 @@ class Choice(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The list that a session was begun with, and who gave it."""
+
+    preferences: tuple[Preference, ...]
+    decided_by: DecidedBy
+    decision: str
+    tier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question to routing. Make it with `make_request`, which checks that the caller does not contradict itself."""
 
@@ -84,6 +94,8 @@ class Request:
     """Seconds that the whole work may take."""
     now: float | None = None
     """Seconds since the epoch; without it no model is too old."""
+    begun: Begun | None = None
+    """What a session that goes on was begun with; it holds in place of whatever would be decided now."""
 
 
 def make_request(
@@ -99,6 +111,7 @@ def make_request(
     parent: str | Pair | Sequence[Pair] | None = None,
     config: Mapping[str, Any] | None = None,
     tools: bool = False,
+    structured: bool = False,
     input_floor: int | None = None,
     local_only: bool = False,
     needs: Sequence[str] | None = None,
@@ -106,7 +119,10 @@ def make_request(
     deadline: float | None = None,
     now: float | None = None,
 ) -> Request:
-    """A request from a caller's words. Raises RequestError where they contradict each other or make no list."""
+    """A request from a caller's words. Raises RequestError where they contradict each other or make no list.
+
+    An answer of a schema, the caller's (`structured`) or the agent's own, needs a model that gives structured output.
+    """
     if preferences is not None and model is not None:
         raise RequestError("give either preferences or model, not both: a model is a list of one")
     given = [name for name, value in (("tier", tier), ("role", role), ("profile", profile)) if value is not None]
@@ -124,19 +140,21 @@ def make_request(
         if not own:
             raise RequestError("preferences is empty, so nothing could answer; leave it out to let the agent decide")
     return Request(
-        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config), needed(needs, tools),
+        agent, own, provider, tier, role, profile, stage, parents(parent), _config(config),
+        needed(needs, tools, structured or agent.output_schema is not None),
         input_floor, local_only, tags=tuple(tags), deadline=deadline or agent.limits.timeout or DEADLINE, now=now,
     )  # fmt: skip
 
 
-def needed(said: Sequence[str] | None, tools: bool = False) -> frozenset[str]:
+def needed(said: Sequence[str] | None, tools: bool = False, structured: bool = False) -> frozenset[str]:
     """The capabilities that the words name. Raises RequestError for a word that is none of `NEEDS`."""
     words = (said,) if isinstance(said, str) else tuple(said or ())
     for word in words:
         if word not in NEEDS:
             near = did_you_mean(str(word), NEEDS) or f"; write of {', '.join(NEEDS)}"
             raise RequestError(f"needs: '{word}' is no capability{near}")
-    return frozenset(words) | ({"tools"} if tools else frozenset())
+    known = {"tools": tools, "structured": structured}
+    return frozenset(words) | {word for word, so in known.items() if so}
 
 
 def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -179,7 +197,7 @@ def _pinned(provider: str | None, model: str) -> Preference:
 
 
 def parents(value: Any) -> tuple[Pair, ...]:
-    """The parent's candidates from `provider/model`, a pair, a list of pairs, or anything with a provider and a model."""
+    """The parent's candidates from `provider/model`, a pair, a list of either, or anything with a provider and a model."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -190,8 +208,11 @@ def parents(value: Any) -> tuple[Pair, ...]:
     if hasattr(value, "provider") and hasattr(value, "model"):
         return ((str(value.provider), str(value.model)),)
     if isinstance(value, (tuple, list)):
-        if len(value) == 2 and all(isinstance(item, str) for item in value):
+        # no provider's id has a slash, and models' may
+        if len(value) == 2 and all(isinstance(item, str) for item in value) and "/" not in value[0]:
             return ((value[0], value[1]),)
+        if value and all(isinstance(item, str) for item in value):
+            return tuple(pair for item in value for pair in parents(item))
         if value and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value):
             return tuple((str(pair[0]), str(pair[1])) for pair in value)
-    raise RequestError("parent must be 'provider/model', a pair, a candidate, or a list of pairs")
+    raise RequestError("parent must be 'provider/model', a pair, a candidate, or a list of such texts or pairs")

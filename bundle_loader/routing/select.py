@@ -31,15 +31,26 @@ def select(
 ) -> Selection:
     """The first that speaks wins. Raises RequestError for an unknown tier, role or profile, or when nobody speaks.
 
+    A session that goes on keeps the list that it was begun with, whatever has become of bundle and settings since.
     `canonical` maps provider aliases to ids and `kinds` ids to what they are instances of, for the caller's bare `provider`.
     """
+    begun = request.begun
+    if begun is None:
+        chosen = decided(bundle, request, canonical)
+    else:
+        chosen = Selection(begun.preferences, begun.decided_by, f"{begun.decision}, as its session was begun", begun.tier)
+    return _filtered(chosen, request.provider, canonical or {}, kinds or {})
+
+
+def decided(bundle: Bundle, request: Request, canonical: Mapping[str, str] | None = None) -> Selection:
+    """As `select`, before the caller's bare `provider` filters the list, and as if no session went on."""
     chosen = next((said for decide in DECIDERS.values() if (said := decide(bundle, request)) is not None), None)
     if chosen is None:
         raise RequestError(_nobody(bundle, request.agent))
     inherited = chosen.decided_by is DecidedBy.PARENT and request.parent
     if request.preferences is None and not inherited and bundle.provider_order:
         chosen = _reordered(chosen, bundle.provider_order, canonical or {})
-    return _filtered(chosen, request.provider, canonical or {}, kinds or {})
+    return chosen
 
 
 def mandated(bundle: Bundle, request: Request) -> Request:

@@ -285,7 +285,7 @@ def _of_ollama(body: Mapping[str, Any]) -> tuple[list[Said], int]:
     for message in body["messages"]:
         images += len(message.get("images") or ())
         if message["role"] == "tool":
-            said.append(("result", waiting.pop(0), message["content"].removeprefix("error: ")))
+            said.append(("result", waiting.pop(0), message.get("content", "").removeprefix("error: ")))
         elif message["role"] in ("user", "assistant") and message.get("content"):
             said.append(("user" if message["role"] == "user" else "said", message["content"]))
         for call in message.get("tool_calls") or ():

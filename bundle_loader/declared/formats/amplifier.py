@@ -54,6 +54,8 @@ def read_amplifier(header: Mapping) -> tuple[Mapping, dict[str, object], list[Fa
             else:
                 if key == "agents" and not _says_whom(value):
                     faults.append(Fault(header.file, value.line, value.column, "agents", "write all, none, or a list of agents"))
+                elif key == "agents" and isinstance(value, (Scalar, Sequence)) and not is_null(value):
+                    entries[key], keys[key] = value, source.keys[key]
                 extra[key] = core(plain(value))
     if "name" in entries:
         _name(entries, keys)
