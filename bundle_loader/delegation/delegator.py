@@ -22,7 +22,7 @@ from bundle_loader.delegation.delegate_tool import MAX_CHILDREN, MAX_DEPTH, Dele
 from bundle_loader.delegation.equipment import Equipment
 from bundle_loader.delegation.inherited import DELEGATE
 from bundle_loader.delegation.instruction import render, varies
-from bundle_loader.delegation.lineage import Lineage
+from bundle_loader.delegation.lineage import Lineage, held
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
 from bundle_loader.delegation.resuming import Resumed, opening_of, take_up
 from bundle_loader.delegation.run import Run
@@ -109,7 +109,7 @@ class Delegator:
     async def _routed(self, request: Request, standing: Standing) -> Route:
         if request.provider is not None and not self.catalogues.mounts(request.provider):
             raise RequestError(not_mounted(request.provider, self.catalogues.ids, self.catalogues.aliases))
-        selection = select(self.bundle, request, self.catalogues.aliases, self.catalogues.kinds)
+        selection = select(self.bundle, request, self.catalogues.aliases, self.catalogues.kinds, self.books.local)
         return await self._resolved(selection, mandated(self.bundle, request), standing)
 
     async def _resolved(self, selection: Selection, request: Request, standing: Standing) -> Route:
@@ -198,7 +198,7 @@ class Delegator:
             opening=begins,
         )
         if delegating is not None:
-            delegating.attach(caller_of(run, work))
+            delegating.attach(caller_of(run, work, held(request)))
         return run
 
     def _delegating(self, agent: Agent, work: Work) -> DelegateTool | None:
@@ -232,8 +232,8 @@ class Delegator:
             bundle=self.bundle.name,
             bundle_hash=self.bundle.hash,
             tier=route.tier,
-            profile=request.profile,
-            stage=request.stage,
+            profile=request.in_force[0],
+            stage=request.in_force[1],
             role=request.role,
             local_only=request.local_only,
             tags=work.tags,
