@@ -28,7 +28,7 @@ lint: $(VENV)/.lint
 	$(BIN)/python -m bundle_loader.sources.schemas --check
 
 bench: $(VENV)/.tests
-	@missed=0; for name in import_time delegation turns ledger ledger_crash load derive route name_order reroute in_flight survival chaos; do \
+	@missed=0; for name in import_time delegation turns recipes ledger ledger_crash load derive route name_order reroute in_flight survival chaos; do \
 		$(BIN)/python -m benchmarks.$$name || missed=1; done; exit $$missed
 
 wheel: $(VENV)/.lint

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bundle_loader.declared.agent import Agent as Agent
     from bundle_loader.declared.bundle import Bundle as Bundle
     from bundle_loader.declared.preference import Preference as Preference
+    from bundle_loader.declared.recipe import Recipe as Recipe
     from bundle_loader.declared.tables import Timeouts as Timeouts
     from bundle_loader.delegation.context import DelegationContext as DelegationContext
     from bundle_loader.delegation.hosted_tool import HostedTool as HostedTool
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     from bundle_loader.errors import NoAnswer as NoAnswer
     from bundle_loader.errors import NoCandidate as NoCandidate
     from bundle_loader.errors import ProviderFailure as ProviderFailure
+    from bundle_loader.errors import RecipeFailed as RecipeFailed
     from bundle_loader.errors import RequestError as RequestError
     from bundle_loader.errors import SessionError as SessionError
+    from bundle_loader.errors import StepFailed as StepFailed
     from bundle_loader.errors import Stopped as Stopped
     from bundle_loader.events import BudgetEvent as BudgetEvent
     from bundle_loader.events import CatalogueChanged as CatalogueChanged
@@ -62,13 +65,25 @@ if TYPE_CHECKING:
     from bundle_loader.messages import Usage as Usage
     from bundle_loader.providers.base import Provider as Provider
     from bundle_loader.providers.simulated import SimulatedProvider as SimulatedProvider
+    from bundle_loader.recipes.past import PastRun as PastRun
+    from bundle_loader.recipes.result import ApprovalWanted as ApprovalWanted
+    from bundle_loader.recipes.result import RunDone as RunDone
+    from bundle_loader.recipes.result import RunResult as RunResult
+    from bundle_loader.recipes.result import RunStarted as RunStarted
+    from bundle_loader.recipes.result import StepEnded as StepEnded
+    from bundle_loader.recipes.result import StepProgress as StepProgress
+    from bundle_loader.recipes.result import StepRecord as StepRecord
+    from bundle_loader.recipes.result import StepRetried as StepRetried
+    from bundle_loader.recipes.result import StepStarted as StepStarted
     from bundle_loader.routing.candidate import Candidate as Candidate
     from bundle_loader.routing.candidate import Rejection as Rejection
     from bundle_loader.routing.candidate import Route as Route
     from bundle_loader.routing.catalogue import ModelInfo as ModelInfo
     from bundle_loader.routing.model_names import newest_models as newest_models
     from bundle_loader.routing.request import DecidedBy as DecidedBy
+    from bundle_loader.routing.step import StepChoice as StepChoice
     from bundle_loader.sources.load import load_bundle as load_bundle
+    from bundle_loader.sources.recipes import load_recipe as load_recipe
     from bundle_loader.sync import SyncHost as SyncHost
 
 __version__ = "0.1.0"
@@ -77,6 +92,7 @@ _HOMES = {
     "declared.agent": ("Agent",),
     "declared.bundle": ("Bundle",),
     "declared.preference": ("Preference",),
+    "declared.recipe": ("Recipe",),
     "declared.tables": ("Timeouts",),
     "delegation.context": ("DelegationContext",),
     "delegation.hosted_tool": ("HostedTool",),
@@ -101,8 +117,10 @@ _HOMES = {
         "NoAnswer",
         "NoCandidate",
         "ProviderFailure",
+        "RecipeFailed",
         "RequestError",
         "SessionError",
+        "StepFailed",
         "Stopped",
     ),
     "events": (
@@ -121,11 +139,25 @@ _HOMES = {
     "messages": ("Blob", "Message", "Text", "ToolCall", "ToolResult", "ToolSpec", "Usage"),
     "providers.base": ("Provider",),
     "providers.simulated": ("SimulatedProvider",),
+    "recipes.past": ("PastRun",),
+    "recipes.result": (
+        "ApprovalWanted",
+        "RunDone",
+        "RunResult",
+        "RunStarted",
+        "StepEnded",
+        "StepProgress",
+        "StepRecord",
+        "StepRetried",
+        "StepStarted",
+    ),
     "routing.candidate": ("Candidate", "Rejection", "Route"),
     "routing.catalogue": ("ModelInfo",),
     "routing.model_names": ("newest_models",),
     "routing.request": ("DecidedBy",),
+    "routing.step": ("StepChoice",),
     "sources.load": ("load_bundle",),
+    "sources.recipes": ("load_recipe",),
     "sync": ("SyncHost",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

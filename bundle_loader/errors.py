@@ -4,44 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from bundle_loader.masking import masked, repeatable
+from bundle_loader.masking import one_line as one_line
+from bundle_loader.spelling import MISSPELT as MISSPELT
+from bundle_loader.spelling import Hints as Hints
+from bundle_loader.spelling import did_you_mean as did_you_mean
+from bundle_loader.spelling import nearest as nearest
 
-_MAX_WORD = 100
-MISSPELT = 0.75
-"""How alike, of 1, two names are where one is a slip of the other; less is enough where names are few and alike anyway."""
-
-
-def nearest(word: str, known: Sequence[str] | set[str] | frozenset[str], count: int = 3, alike: float = 0.55) -> list[str]:
-    """The names in `known` that look most like `word`, best first; case does not matter. Nothing looks like a very long word."""
-    if len(word) > _MAX_WORD or not known:
-        return []
-    by_fold: dict[str, str] = {}
-    for name in sorted(known):
-        by_fold.setdefault(name.casefold(), name)
-    found = get_close_matches(word.casefold(), by_fold, n=count, cutoff=alike)
-    return [by_fold[name] for name in found]
-
-
-def did_you_mean(word: str, known: Sequence[str] | set[str] | frozenset[str], alike: float = 0.55) -> str:
-    """`; did you mean 'x'?` for the nearest known name, or nothing."""
-    close = nearest(word, known, 1, alike)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
-class Hints:
-    """`did_you_mean` for any number of words with bounded work: after so many comparisons there are no hints any more."""
-
-    def __init__(self, comparisons: int = 50_000) -> None:
-        self._left = comparisons
-
-    def near(self, word: str, known: Sequence[str]) -> str:
-        """As `did_you_mean`."""
-        self._left -= len(known)
-        return did_you_mean(word, known) if self._left >= 0 else ""
+Place: TypeAlias = tuple[str, int, int]
+"""File, line and column; nought where it is not known."""
 
 
 class BundleLoaderError(Exception):
@@ -131,14 +105,6 @@ class FailureKind(StrEnum):
     BROKEN = "broken answer"
     OVER_BUDGET = "over budget"
     DOWN = "down"
-
-
-def one_line(text: str, blank: str = " ") -> str:
-    """What somebody else wrote, without characters that would move a cursor; a line break becomes a `blank`."""
-    if text.isprintable():
-        return text
-    shown = (letter if letter.isprintable() else blank if letter.isspace() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return "".join(shown)
 
 
 class ProviderFailure(BundleLoaderError):
@@ -379,3 +345,54 @@ class InvalidOutput(NoAnswer):
 
 class LedgerError(BundleLoaderError):
     """The ledger's file cannot be used; it is never overwritten."""
+
+
+class StepFailed(BundleLoaderError):
+    """A step of a recipe could not do its work: where it stands, what went wrong, and what to write instead.
+
+    What looks like a key is left out of the message. `timed_out` is True where the step's own time ran out.
+    """
+
+    timed_out = False
+
+    def __init__(self, message: str, *, remedy: str = "", step: str = "", place: Place = ("", 0, 0)) -> None:
+        self.message, self.remedy, self.step, self.place = masked(message), masked(remedy), step, place
+        super().__init__(self._told())
+
+    def placed(self, step: str, place: Place) -> StepFailed:
+        """The same, with the step and its place where they were not known yet."""
+        self.step = self.step or step
+        self.place = self.place if self.place[0] else place
+        self.args = (self._told(),)
+        return self
+
+    def _told(self) -> str:
+        """In one line, for people."""
+        place = ":".join(str(part) for part in self.place if part)
+        said = (place, f"step '{self.step}'" if self.step else "", self.message)
+        return ": ".join(part for part in said if part) + (f"; {self.remedy}" if self.remedy else "")
+
+
+class UnknownVariable(StepFailed):
+    """A text or a condition of a recipe reads a variable, or a key of one, that is not there."""
+
+    def __init__(self, path: Sequence[str], known: Sequence[str] = (), **where: Any) -> None:
+        self.path = tuple(path)
+        name = ".".join(self.path)
+        near = did_you_mean(self.path[-1], known) if self.path else ""
+        what = f"'{self.path[0]}' has no '{'.'.join(self.path[1:])}'" if len(self.path) > 1 else f"nobody has set '{name}'"
+        super().__init__(f"{{{{{name}}}}}: {what}{near}", **where)
+
+
+class UnsafeValue(StepFailed):
+    """A value may not be put into a command at the place where it stands: it could be taken for code."""
+
+
+class RecipeFailed(BundleLoaderError):
+    """A recipe cannot be run, or its run cannot go on: `faults` says everything that is wrong, one line each."""
+
+    def __init__(self, message: str, *, faults: Sequence[str] = (), run: str | None = None) -> None:
+        self.faults = tuple(masked(str(fault)) for fault in faults)
+        self.run = run
+        """The id of the run, where there is one."""
+        super().__init__("\n".join([masked(message), *(f"  {fault}" for fault in self.faults)]))

@@ -50,6 +50,7 @@ from bundle_loader.providers.live import Missing, aliases, live_endpoints, live_
 from bundle_loader.providers.rates import most_calls, rate_limits, settings_of
 from bundle_loader.providers.saved import SavedCatalogues, saved_as
 from bundle_loader.providers.simulated import check_simulation, simulated_providers
+from bundle_loader.recipes.hosting import RunsRecipes
 from bundle_loader.routing.candidate import Candidate, Route
 from bundle_loader.routing.catalogue import Catalogue
 from bundle_loader.routing.named import named_preferences
@@ -65,8 +66,8 @@ from bundle_loader.sources.settings import find_settings
 logger = logging.getLogger("bundle_loader")
 
 
-class Host:
-    """Routes and delegates. Use it as `async with Host(bundle) as host`; it belongs to the event loop it is entered in.
+class Host(RunsRecipes):
+    """Routes, delegates and runs recipes, as `async with Host(bundle) as host`; it belongs to the event loop it is entered in.
 
     `bundle` is a `Bundle`, or a name or path for `load_bundle`. `providers` maps ids to providers and is then all that is
     mounted; without it every provider of the environment is (`environment` defaults to `os.environ`; `.env` files stand

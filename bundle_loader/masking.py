@@ -95,3 +95,11 @@ def _is_random(word: str) -> bool:
     letters = sum(map(len, pieces))
     changes = sum(len(_CHANGE.findall(piece)) for piece in pieces)
     return sum(letter.isdigit() for letter in word) >= _LEAST_DIGITS and changes / letters >= _BY_CHANCE
+
+
+def one_line(text: str, blank: str = " ") -> str:
+    """What somebody else wrote, without characters that would move a cursor; a line break becomes a `blank`."""
+    if text.isprintable():
+        return text
+    shown = (letter if letter.isprintable() else blank if letter.isspace() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return "".join(shown)

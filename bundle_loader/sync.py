@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
@@ -16,10 +17,13 @@ from bundle_loader.delegation.sessions import Sessions
 from bundle_loader.errors import RequestError
 from bundle_loader.host import Host
 from bundle_loader.ledger.ledger import Ledger
+from bundle_loader.recipes.past import PastRun
+from bundle_loader.recipes.result import RunEvent, RunResult
 from bundle_loader.routing.candidate import Route
 from bundle_loader.routing.offer import Offers
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 
 class SyncHost:
@@ -123,12 +127,43 @@ class SyncHost:
 
     def stream(self, agent: str, text: str, **given: Any) -> Iterator[StreamEvent]:
         """See `Host.stream`. Leaving the loop early cancels the delegation."""
-        events: queue.SimpleQueue[StreamEvent | BaseException | None] = queue.SimpleQueue()
+        return self._iterate(lambda: self._host.stream(agent, text, **given))
+
+    # --- recipes
+
+    def run(self, recipe: Any, variables: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
+        """See `Host.run`."""
+        return self._run(self._host.run(recipe, variables, **options))
+
+    def stream_run(self, recipe: Any, variables: Mapping[str, Any] | None = None, **options: Any) -> Iterator[RunEvent]:
+        """See `Host.stream_run`. Leaving the loop early cancels the run, which can be gone on with."""
+        return self._iterate(lambda: self._host.stream_run(recipe, variables, **options))
+
+    def resume_run(self, id: str, **options: Any) -> RunResult:
+        """See `Host.resume_run`."""
+        return self._run(self._host.resume_run(id, **options))
+
+    def stream_resumed(self, id: str, **options: Any) -> Iterator[RunEvent]:
+        """See `Host.stream_resumed`."""
+        return self._iterate(lambda: self._host.stream_resumed(id, **options))
+
+    def approve_run(self, id: str, yes: bool = True, note: str | None = None, *, step: str | None = None) -> str:
+        """See `Host.approve_run`."""
+        return self._run(self._host.approve_run(id, yes, note, step=step))
+
+    def past_run(self, id: str) -> PastRun:
+        """See `Host.past_run`."""
+        return self._host.past_run(id)
+
+    def _iterate(self, begin: Callable[[], AsyncGenerator[E, None]]) -> Iterator[E]:
+        """The events of an asynchronous stream, which runs on the loop's thread as long as somebody takes them."""
+        events: queue.SimpleQueue[E | BaseException | None] = queue.SimpleQueue()
 
         async def pump() -> None:
             try:
-                async for event in self._host.stream(agent, text, **given):
-                    events.put(event)
+                async with aclosing(begin()) as stream:
+                    async for event in stream:
+                        events.put(event)
                 events.put(None)
             except asyncio.CancelledError:
                 events.put(CancelledError())  # what a cancelled `delegate` raises in a thread

@@ -14,6 +14,7 @@ from bundle_loader.delegation.template_lint import undefined_variables
 from bundle_loader.errors import DeclarationError, Fault
 from bundle_loader.routing.catalogue import Catalogue, ModelInfo
 from bundle_loader.routing.lint import lint
+from bundle_loader.routing.lint_places import tables
 from bundle_loader.routing.newer_siblings import newer_sibling
 from bundle_loader.sources.load import load_bundle
 from tests.support.command import command
@@ -418,6 +419,51 @@ def test_refresh_asks_and_says_who_could_not_be_asked(tmp_path: Path) -> None:
     assert "openai: 'gpt-0-*' matches none of" in ran.out
     assert re.search(r"^mistral: could not be asked \(no key: .*\); its shipped list of [\d-]+ is used$", ran.out, re.M)
     assert "lists of anthropic, openai asked for now and shipped lists of" in ran.out.splitlines()[-1]
+
+
+# --- profiles
+
+
+def test_profiles_and_stages_that_lead_nowhere(tmp_path: Path) -> None:
+    text = """tiers: {low: [anthropic/claude-haiku-*]}
+default_profile: blanced
+profiles:
+  balanced: {default: low, planning: low, summary: low, stage_profiles: {summary: csot, sumary: cost}}
+  cost: {default: low, planing: low, summary: low, stage_profiles: {summary: null, own-stage: cost}}
+  local: {default: low, planning: low, painting: low}
+recipes: {include: [r.yaml]}
+"""
+    recipe = """name: r-one
+description: A recipe with stages.
+tags: [x]
+stages:
+  - {name: first, stage: plannin, steps: [{id: look-at-it, agent: self, stage: summry, prompt: Look at all of it.}]}
+  - {name: second, stage: "{{s}}", steps: [{id: mend-it, agent: self, stage: mending, prompt: Mend all of it.}]}
+context: {s: planing}
+"""
+    found = [line for line in found_in(tmp_path, {"b.yaml": text, "r.yaml": recipe}) if "-profile" in line or "-stage" in line]
+    assert found == [
+        "unknown-profile warning b.yaml:2:18: default_profile: no profile 'blanced' in bundle 'b'; did you mean 'balanced'?",
+        "unknown-profile warning b.yaml:4:83: profiles.balanced.stage_profiles.summary: no profile 'csot' in bundle 'b';"
+        " did you mean 'cost'?",
+        "misspelt-stage warning b.yaml:4:89: profiles.balanced.stage_profiles.sumary: no other profile has the stage 'sumary';"
+        " did you mean 'summary'?",
+        "misspelt-stage warning b.yaml:5:24: profiles.cost.planing: no other profile has the stage 'planing';"
+        " did you mean 'planning'?",
+        "misspelt-stage warning r.yaml:5:43: look-at-it.stage: no profile of bundle 'b' has the stage 'summry';"
+        " did you mean 'summary'?",
+        "misspelt-stage warning r.yaml:5:43: stages.first.stage: no profile of bundle 'b' has the stage 'plannin';"
+        " did you mean 'planning'?",
+    ]
+
+
+def test_what_an_alias_repeats_is_told_once(tmp_path: Path) -> None:
+    text = "profiles:\n  p: {default: &gone [openai/gpt-9-*], planning: *gone, local_first: yes, stage_profiles: {summary: p}}\n"
+    assert found_in(tmp_path, {"b.yaml": text}) == [
+        "glob-matches-nothing warning b.yaml:2:23: profiles.p.default[0]: openai: 'gpt-9-*' matches none of 8 models"
+    ]
+    listed = [key for key, _ in tables(load(tmp_path, "b.yaml"))]
+    assert listed == ["profiles.p.default", "profiles.p.planning"], "what is said beside the cells is no list"
 
 
 # --- the page

@@ -50,6 +50,7 @@ FIELDS = {
         *WrittenBundle.model_fields,
         *("bundle.name", "bundle.version", "agents.include", "agents.x", "agents.x.tools", "agents.x.limits.timeout"),
         *("agents.x.aliases", "tiers.t", "profiles.p", "profiles.p.s", "roles.r", "context.include", "recipes.include"),
+        *(f"profiles.p.{key}" for key in ("stage_profiles", "stage_profiles.s", "local_first", "default")),
         *(f"providers.openai.{key}" for key in ("key_variable", "base_url", "requests_per_minute")),
         *(f"tests.[].{key}" for key in ("name", "remove", "agent", "preferences")),
         *(f"budgets.b.{key}" for key in ("money", "tokens", "per", "alert_at", "throttle_at", "unknown_price", "mandatory")),

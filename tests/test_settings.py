@@ -133,12 +133,15 @@ def test_tiers_can_be_redefined_for_shipped_agents_too(file: str, tmp_path: Path
 
 def test_tier_order_profiles_vars_and_providers_are_laid_over_the_bundle(tmp_path: Path) -> None:
     text = (
-        "format: 1\ntier_order: [high, low]\nprofiles: {cheap: {default: low}}\n"
+        "format: 1\ntier_order: [high, low]\n"
+        "profiles: {cheap: {default: low, stage_profiles: {summary: cheap}, local_first: yes}}\ndefault_profile: cheap\n"
         "vars: {team: us}\nproviders: {a: {base_url: 'http://localhost:1'}}\n"
     )
     bundle = settled(tmp_path, {HOME: text})
     assert bundle.tier_order == ("high", "low")
     assert chosen(bundle, profile="cheap").preferences == bundle.tiers["low"]
+    assert (bundle.default_profile, bundle.local_first) == ("cheap", ("cheap",))
+    assert bundle.stage_profiles == {"cheap": {"summary": "cheap"}}
     assert (bundle.vars, bundle.providers["a"].base_url) == ({"team": "us"}, "http://localhost:1")
 
 

@@ -70,6 +70,15 @@ def test_the_rest_of_a_list_stays_and_what_lies_below_an_empty_one_does(tmp_path
     assert pairs(bundle.pins["x"].preferences) == ["a/b"]
 
 
+def test_what_a_profile_says_beside_its_cells_stays_where_there_are_cells(tmp_path: Path) -> None:
+    said = "stage_profiles: {summary: cost}, local_first: true"
+    text = f"profiles: {{cost: {{default: nope, {said}}}, mine: {{default: nope, {said}}}, plain: {{default: low, {said}}}}}\n"
+    bundle = settled(tmp_path, text)
+    assert set(bundle.profiles) == {"cost", "plain"}, "nothing is left of mine"
+    assert bundle.stage_profiles == {"cost": {"summary": "cost"}, "plain": {"summary": "cost"}}
+    assert bundle.local_first == ("cost", "plain")
+
+
 def test_a_tier_that_other_settings_write_is_there(tmp_path: Path) -> None:
     bundle = settled(tmp_path, "tiers: {mine: [a/mine]}", "tier_order: [mine]\nprofiles: {c: {default: mine}}\n")
     assert [fault for fault in bundle.problems if fault.level != "note"] == []

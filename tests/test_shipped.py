@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from bundle_loader.cli.check import provider_names, shipped_catalogues
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.frontmatter import read_document
 from bundle_loader.declared.layer import read_agent
 from bundle_loader.declared.preference import Preference
+from bundle_loader.declared.schema import recipe_schema
 from bundle_loader.delegation.instruction import ALWAYS, render, variables_of
 from bundle_loader.delegation.template_faults import template_faults
 from bundle_loader.providers.live import aliases
@@ -30,6 +33,7 @@ from bundle_loader.routing.resolve import Resolver
 from bundle_loader.routing.route import route
 from bundle_loader.sources.files import shipped_folder
 from bundle_loader.sources.load import load_bundle
+from bundle_loader.sources.recipes import check_recipe
 from tests.support.declared import load, pairs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,6 +200,7 @@ def test_a_pattern_that_matches_nothing_is_skipped_with_a_reason_and_reported(
     reported = {
         (Path(fault.file).name, fault.line, fault.key, fault.level)
         for fault in lint(foundation, shipped_catalogues(), provider_names())
+        if "'gpt-5-opus-*'" in fault.message
     }
     agent = (shipped_folder() / "agents" / "zen-architect.md").read_text(encoding="utf-8").splitlines()
     tier = (shipped_folder() / "bundles" / "foundation.md").read_text(encoding="utf-8").splitlines()
@@ -217,7 +222,7 @@ def line_of(lines: list[str], text: str) -> int:
     return number
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (shipped_folder() / "bundles").iterdir()))
+@pytest.mark.parametrize("name", sorted(path.name for path in (shipped_folder() / "bundles").glob("*.md")))
 def test_a_shipped_bundle_has_no_fault_and_no_warning(name: str) -> None:
     bundle = load_bundle(shipped_folder() / "bundles" / name, strict=True)
     assert bundle.problems == ()
@@ -227,6 +232,23 @@ def test_a_shipped_bundle_has_no_fault_and_no_warning(name: str) -> None:
     assert bundle.context
     assert bundle.version
     assert bundle.description
+
+
+@pytest.mark.parametrize("path", sorted((shipped_folder() / "bundles" / "recipes").iterdir()), ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_whole(path: Path, foundation: Bundle) -> None:
+    assert path.read_text(encoding="utf-8").startswith(
+        "# yaml-language-server: $schema=../../bundle_loader/declared/schemas/recipe.json\n"
+    )
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert list(Draft202012Validator(recipe_schema()).iter_errors(values)) == []
+    recipe = foundation.recipe(path.stem)
+    assert Path(recipe.file).resolve() == path
+    assert [fault for fault in check_recipe(path).faults if fault.level != "note"] == []
+    assert recipe.description
+    assert recipe.version
+    assert all(step.description for step in recipe.walk())
+    assert all(variable.description for variable in recipe.variables.values())
+    assert "provider" not in path.read_text(encoding="utf-8"), "PRO-26: nothing hangs on who answers"
 
 
 @pytest.mark.parametrize("path", sorted((shipped_folder() / "agents").glob("*.md")), ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from bundle_loader.declared.schema import agent_schema, bundle_schema
 from bundle_loader.declared.tree import core, plain
 from bundle_loader.sources.load import load_bundle
 from bundle_loader.sources.schemas import texts
+from tests.support.workgraph import Workgraph
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bundle_loader"
@@ -73,6 +75,7 @@ def test_broad_excepts_stand_only_at_boundaries() -> None:
         "delegation/spawner.py",
         "delegation/tools.py",
         "ledger/ledger.py",
+        "recipes/python_child.py",
         "testing/script.py",
     }
     found = set()
@@ -149,19 +152,30 @@ def _readme_blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def readers_folder(tmp_path: Path) -> Path:
-    """A folder in which a reader of the README has written its first agent."""
+    """A folder in which a reader of the README has written its first agent, with the tools of a Workgraph project on PATH."""
     [agent, *_] = _readme_blocks("markdown")
-    (tmp_path / "commit.md").write_text(agent, encoding="utf-8")
-    return tmp_path
+    folder = Workgraph(tmp_path).project
+    (folder / "commit.md").write_text(agent, encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize("block", _readme_blocks("console"))
 def test_readme_commands_print_what_it_says(readers_folder: Path, block: str) -> None:
     said = re.match(r"\$ (.*)\n((?:.*\n)*)", block)
     assert said
-    command = said[1].replace("bundle-loader", f"{sys.executable} -m bundle_loader", 1) + " 2>&1"
-    done = subprocess.run(command, shell=True, cwd=readers_folder, capture_output=True, text=True, check=False)
-    assert done.stdout == said[2]
+    command = said[1].replace("bundle-loader", f"{sys.executable} -m bundle_loader", 1)
+    command += "" if "2>" in command else " 2>&1"
+    tools = f"{readers_folder.parent / 'workgraph' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, shell=True, cwd=readers_folder, env={**os.environ, "PATH": tools}, capture_output=True, text=True, check=False
+    )
+    assert _steady(done.stdout) == _steady(said[2])
+
+
+def _steady(text: str) -> str:
+    """What is printed, without what is another each time: ids and times, and what prompts cost that name a run's folder."""
+    text, runs = re.subn(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "ID", text)
+    return re.sub(r"\$\d\.\d+", "$", re.sub(r"for \d+\.\d s", "for s", text)) if runs else text
 
 
 @pytest.mark.parametrize("block", _readme_blocks("python"))

@@ -26,6 +26,8 @@ from bundle_loader.providers import table
 from bundle_loader.providers.entry_points import GROUP, installed
 from bundle_loader.providers.instances import provider_id
 from bundle_loader.providers.live import aliases
+from bundle_loader.recipes.following import follow
+from bundle_loader.recipes.lookup import Recipes
 from bundle_loader.routing.catalogue import ModelInfo
 from bundle_loader.routing.lint import lint, without_preferences
 from bundle_loader.routing.lint_lock import lint_lock, unknown_names
@@ -54,19 +56,19 @@ def check(
 ) -> None:
     """Check a bundle and its agents, or a recipe file: every fault with file, line and remedy.
 
-    Without FILE and --bundle it is the settings' bundle, else foundation.
+    Without FILE and --bundle it is the settings' bundle, else foundation. A recipe file is held against that bundle too, as the
+    one that would run it.
 
     Globs are matched against the lists of models that are saved on this machine, else the shipped, dated ones; nobody is asked,
     unless with --refresh. Tests of routes are held against the shipped lists, unless with --refresh.
     """
-    if file is not None and bundle is not None:
-        raise typer.BadParameter(
-            "write the file or --bundle, not both; a bundle checks its agents and recipes", param_hint="FILE"
-        )
+    if file is not None and bundle is not None and file.exists() and not is_recipe(file):
+        message = "write the file or --bundle, not both; only a recipe is held against another bundle"
+        raise typer.BadParameter(message, param_hint="FILE")
     if file is not None and (is_recipe(file) or file.suffix not in SUFFIXES):
-        if routes or refresh:
+        if routes:
             raise typer.BadParameter("a recipe file has no routes; a bundle checks its own recipes", param_hint="FILE")
-        print_recipe_check(file, strict, json)
+        print_recipe_check(file, bundle, strict, json, provider_names(), live_lists if refresh else saved_lists)
         return
     bundle = bundle if file is None else _as_path(file)
     now = time.time()
@@ -124,7 +126,8 @@ def _linted(bundle: Bundle, lists: Lists, now: float) -> list[Fault]:
     flawed = {name: agent for name, agent in bundle.flawed.items() if agent.name == name}
     agents = {**bundle.agents, **flawed}
     whole = bundle.model_copy(update={"agents": agents})
-    found = lint(whole, lists.matched(), provider_names(), public_prices(bundle, now), priced(bundle, now), free_tiers())
+    found = [fault for recipe in bundle.recipes.values() for fault in follow(recipe, Recipes(bundle).find)]
+    found += lint(whole, lists.matched(), provider_names(), public_prices(bundle, now), priced(bundle, now), free_tiers())
     found += [Fault("entry points", 0, 0, GROUP, fault, "warning", "provider-package") for fault in installed().faults]
     for name, agent in agents.items():
         # what it extends may be missing, which is told already

@@ -10,6 +10,7 @@ import typer
 from bundle_loader.cli.ages import lines as ages
 from bundle_loader.cli.ages import lists_behind, providers_of
 from bundle_loader.cli.explain_model import explain_model
+from bundle_loader.cli.explain_profile import explain_profile
 from bundle_loader.cli.hosting import choice, listed_words, opened, with_host
 from bundle_loader.cli.layers import context, flowchart, size, tree
 from bundle_loader.cli.options import (
@@ -44,6 +45,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 PARTS = ("agent", "route")
 LAYERS = "bundle"
 MODEL = "model"
+PROFILE = "profile"
 
 
 @app.command()
@@ -52,7 +54,8 @@ def explain(
         list[str],
         typer.Argument(
             metavar="WHAT",
-            help="NAME of an agent; agent NAME or route NAME for one part of it; bundle [NAME]; model [PROVIDER/]PATTERN.",
+            help="NAME of an agent; agent NAME or route NAME for one part of it; bundle [NAME]; profile [NAME];"
+            " model [PROVIDER/]PATTERN.",
         ),
     ],
     bundle: BundleOption = None,
@@ -72,7 +75,7 @@ def explain(
     json: JsonOption = False,
 ) -> None:
     """Show who decided what: a bundle's layers, the settings over them and its context; an agent's fields, its route, every
-    rejection; how a pattern comes to a model, step by step.
+    rejection; the models of profiles, stage by stage; how a pattern comes to a model, step by step.
 
     An agent that is called 'bundle' is explained by 'agent bundle'.
     """
@@ -88,6 +91,10 @@ def explain(
         raise typer.BadParameter(
             "write 'explain model PATTERN', such as 'explain model anthropic/claude-opus-*'", param_hint="WHAT"
         )
+    if what[0] == PROFILE and (len(what) == 2 or (len(what) == 1 and PROFILE not in load_bundle(bundle).agents)):
+        beside = choice(provider=provider, stage=stage, needs=listed_words(needs))
+        explain_profile(opened(bundle, simulate, fault, ledger), what[1] if len(what) == 2 else None, beside, json)
+        return
     parts, name = _what(what)
     said = choice(
         preferences=prefer, provider=provider, model=model, tier=tier, role=role, profile=profile, stage=stage, parent=parent,
@@ -107,7 +114,7 @@ def _what(words: list[str]) -> tuple[tuple[str, ...], str]:
         return (words[0],), words[1]
     if len(words) == 1:
         return PARTS, words[0]
-    forms = f"write an agent, one of {', '.join(PARTS)} and an agent, {LAYERS}, or {MODEL} and a pattern"
+    forms = f"write an agent, one of {', '.join(PARTS)} and an agent, {LAYERS}, {PROFILE}, or {MODEL} and a pattern"
     raise typer.BadParameter(forms, param_hint="NAME")
 
 

@@ -33,7 +33,8 @@ def prune(
     """Take old delegations out of the ledger; never what the running month counts.
 
     A delegation goes with all that it delegated, once all of it was over by then: its attempts, calls and feedback, and sums
-    of budgets whose window has ended. Their sums are printed; 'ledger export' keeps the records elsewhere.
+    of budgets whose window has ended; a run of a recipe goes with its outputs. Their sums are printed; 'ledger export' keeps
+    the records elsewhere.
     """
     until = moment(before, "--before")
     assert until is not None
@@ -47,6 +48,7 @@ def prune(
     cost = from_pico(done.pico)
     if json:
         counts = {"delegations": done.delegations, "attempts": done.attempts, "calls": done.calls}
+        counts["runs"] = done.runs
         told = {"cost": cost, "calls_of_unknown_cost": done.unknown, "done": yes}
         as_json({"ledger": str(path), "before": datetime.fromtimestamp(done.before, UTC), **counts, **told})
         return
@@ -54,8 +56,9 @@ def prune(
         typer.echo(f"what began in the running month stays: before {_day(done.before)}, not {_day(until)}")
     went = "went" if yes else "would go"
     unknown = f", {done.unknown} calls of unknown cost" if done.unknown else ""
+    runs = f", {done.runs} runs of recipes" if done.runs else ""
     typer.echo(
-        f"{done.delegations} delegations, {done.attempts} attempts and {done.calls} calls {went}:"
+        f"{done.delegations} delegations, {done.attempts} attempts and {done.calls} calls{runs} {went}:"
         f" {money(cost)}{unknown}, all over before {_day(done.before)}"
     )
     if not yes and done.rows:

@@ -21,7 +21,9 @@ from bundle_loader.errors import (
     LimitReached,
     NoAnswer,
     ProviderFailure,
+    RecipeFailed,
     RequestError,
+    StepFailed,
     did_you_mean,
 )
 
@@ -41,6 +43,7 @@ COMMANDS: Final = {
     "resolve": "Show which model an agent, or a provider/glob, means now.",
     "explain": "Show who decided what: a bundle's layers, an agent's fields, its route, every rejection.",
     "delegate": "Have an agent do some work.",
+    "run": "Run a recipe: how it goes, how it ended, and what to type next.",
     "schema": "Print the JSON Schema of a kind of file, for editors.",
     "verify": "Check that the shipped agents end on the models of their tiers.",
     "ledger": "Show what was delegated, by whom it was answered and what it cost.",
@@ -177,10 +180,13 @@ def _tell(error: BundleLoaderError, as_json: bool) -> int:
         if isinstance(error, BudgetRefused):
             fields = ("budget", "left", "needed", "renews", "zone")
             said.update((name, getattr(error, name)) for name in fields)
+        if isinstance(error, RecipeFailed):
+            said.update(faults=list(error.faults), run=error.run)
         if isinstance(error, LimitReached):
             said["limit"] = error.limit
         _echo_json(said, code)
-    typer.echo(f"error: {error}" if isinstance(error, (RequestError, LedgerError, NoAnswer)) else str(error), err=True)
+    asked = isinstance(error, (RequestError, LedgerError, NoAnswer, RecipeFailed, StepFailed))
+    typer.echo(f"error: {error}" if asked else str(error), err=True)
     return code
 
 

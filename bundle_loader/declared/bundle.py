@@ -76,6 +76,15 @@ class Bundle(Final):
     prices: tuple[DeclaredPrice, ...] = ()
     """What models cost, the most specific pattern first."""
     profiles: dict[str, dict[str, Preferences]] = Field(default_factory=dict)
+    """Profile -> stage -> list; `default` is the cell of all other stages."""
+    profile_tiers: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Profile -> stage -> the tier that its cell stands for; cells with a list of their own have none."""
+    stage_profiles: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Profile -> stage -> the profile that a recipe run under it uses for that stage."""
+    local_first: tuple[str, ...] = ()
+    """Profiles whose order no setting changes, and which warn when the work leaves this machine."""
+    default_profile: str | None = None
+    """The profile of a recipe that takes one and is given none."""
     roles: dict[str, Preferences] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
@@ -96,7 +105,7 @@ class Bundle(Final):
     tests: tuple[RouteTest, ...] = ()
     """What its routes must come to; the n-th stands at `tests[n]` of `header`."""
     recipes: dict[str, Recipe] = Field(default_factory=dict)
-    """Read and checked; nothing runs them yet."""
+    """By name; those with faults are not among them."""
     layers: tuple[str, ...] = ()
     """Names of the bundles it is made of, in the order in which they were laid."""
 
@@ -109,6 +118,7 @@ class Bundle(Final):
     _header: Tree | None = PrivateAttr(default=None)
     _laid: tuple[Laid, ...] = PrivateAttr(default=())
     _settings: tuple[SettingsFile, ...] = PrivateAttr(default=())
+    _trusted: bool = PrivateAttr(default=True)
     _aliases: dict[str, str] | None = PrivateAttr(default=None)
     _lost: frozenset[tuple[str | int, ...]] = PrivateAttr(default=frozenset())
     _ranks: tuple[Mapping[str, int], Mapping[str, int]] = PrivateAttr(default=({}, {}))
@@ -158,6 +168,11 @@ class Bundle(Final):
         """The settings files that were laid over it, least derived first, with the place of every value."""
         return self._settings
 
+    @property
+    def trusted(self) -> bool:
+        """False where nobody but a project that the user's settings do not trust chose it."""
+        return self._trusted
+
     def contributions(self, agent: str) -> tuple[Contribution, ...]:
         """Who wrote what about an agent, or about a hidden one (`bundle:agent`), least derived first."""
         return tuple(self._contributions.get(agent, ()))
@@ -188,7 +203,7 @@ class Bundle(Final):
         if name == SELF:
             return Agent(name=SELF, bundle=self.name)
         known = [*self.agents, *self._aliases, *self.hidden]
-        near = did_you_mean(name, known) or did_you_mean(short, known)
+        near = did_you_mean(short, known) or did_you_mean(name, known)
         some = "" if near or not known else f"; it has {', '.join(sorted(self.agents)[:8])}"
         raise RequestError(f"no agent '{name}' in bundle '{self.name}'{near}{some}")
 
@@ -234,14 +249,19 @@ class Bundle(Final):
 
     def profile(self, name: str, stage: str | None = None) -> Preferences:
         """The list of a profile's cell for a stage, else of its `default`. Raises RequestError."""
-        cells = _found(self.profiles, name, "profile", self.name)
+        cell = self.cell(name, stage)
+        return self.profiles[name][cell]
+
+    def cell(self, profile: str, stage: str | None = None) -> str:
+        """The stage whose cell a profile uses for a stage: that one or `default`. Raises RequestError."""
+        cells = _found(self.profiles, profile, "profile", self.name)
         if stage is not None and stage in cells:
-            return cells[stage]
+            return stage
         if "default" in cells:
-            return cells["default"]
+            return "default"
         known = ", ".join(sorted(cells)) or "none"
         asked = f"stage '{stage}'" if stage else "a call without a stage"
-        raise RequestError(f"profile '{name}' has no cell for {asked} and no 'default'; it has {known}")
+        raise RequestError(f"profile '{profile}' has no cell for {asked} and no 'default'; it has {known}")
 
     @property
     def hash(self) -> str:

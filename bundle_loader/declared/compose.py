@@ -73,7 +73,7 @@ def compose(
         tier_order=finisher.tier_order(),
         default=finisher.default(),
         model_order=finish_model_order(finisher.written.model_order),
-        profiles=finisher.profiles(),
+        **finisher.profiles()._asdict(),
         roles=finisher.roles,
         providers=finisher.providers(),
         mcp_servers=finisher.mcp_servers(),
@@ -91,7 +91,7 @@ def compose(
     bundle._broken_recipes = recipes.broken
     bundle._context_parts = tuple(part for layer in layers for part in parts_of(layer))
     bundle._laid = laid(layers, settings)
-    bundle._settings = tuple(settings)
+    bundle._settings, bundle._trusted = tuple(settings), trusted
     bundle._lost, bundle._ranks = frozenset(done.lost), (done.rank, done.tier_rank)
     _keep_origins(bundle, done, finisher)
     bundle._problems = _problems(bundle, done, layers, settings, [*faults, *recipes.faults])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from bundle_loader.declared.fold import pruned
 from bundle_loader.declared.mcp_server import McpServer, WrittenMcpServer, misfits
@@ -34,6 +34,16 @@ class Names(Protocol):
     def gone(self, table: str, name: str) -> str:
         """`; it is removed at FILE:LINE`, or nothing."""
         ...
+
+
+class Profiles(NamedTuple):
+    """What a bundle has of profiles, under the names of its fields."""
+
+    profiles: dict[str, dict[str, Preferences]]
+    profile_tiers: dict[str, dict[str, str]]
+    stage_profiles: dict[str, dict[str, str]]
+    local_first: list[str]
+    default_profile: str | None
 
 
 class FinalTables:
@@ -162,22 +172,27 @@ class FinalTables:
             return None
         return name
 
-    def profiles(self) -> dict[str, dict[str, Preferences]]:
-        """Profile -> stage -> list."""
-        return {
-            name: {
-                stage: self.listed(
-                    cell,
-                    self._place("profiles", name, stage),
-                    f"profiles.{name}.{stage}",
-                    cut=self.names.is_lost("profiles", name),
-                )
-                for stage, cell in stages.items()
-                if cell is not None
+    def profiles(self) -> Profiles:
+        """The profiles with what is said of their stages."""
+        found = Profiles({}, {}, {}, [], self.written.default_profile)
+        for name, profile in (self.written.profiles or {}).items():
+            if profile is None:
+                continue
+            cells = {stage: cell for stage, cell in (profile.model_extra or {}).items() if cell is not None}
+            cut = self.names.is_lost("profiles", name)
+            found.profiles[name] = {
+                stage: self.listed(cell, self._place("profiles", name, stage), f"profiles.{name}.{stage}", cut=cut)
+                for stage, cell in cells.items()
             }
-            for name, stages in (self.written.profiles or {}).items()
-            if stages is not None
-        }
+            tiers = {stage: cell[0].tier for stage, cell in cells.items() if len(cell) == 1 and cell[0].tier in self.tiers}
+            if tiers:
+                found.profile_tiers[name] = {stage: tier for stage, tier in tiers.items() if tier is not None}
+            others = {stage: other for stage, other in (profile.stage_profiles or {}).items() if other is not None}
+            if others:
+                found.stage_profiles[name] = others
+            if profile.local_first:
+                found.local_first.append(name)
+        return found
 
     def providers(self) -> dict[str, ProviderSettings]:
         """Provider id -> where it listens."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, PrivateAttr
 
 from bundle_loader.declared.preference import Preference
+from bundle_loader.declared.recipe_places import TextPlaces
 from bundle_loader.declared.written import Final
 
 Number: TypeAlias = int | str
@@ -16,8 +17,10 @@ Seconds: TypeAlias = float | str
 """A length of time in seconds, or a text with `{{ }}` that comes to one."""
 VariableType: TypeAlias = Literal["text", "number", "integer", "boolean", "list", "mapping", "any"]
 
-ALWAYS = ("recipe", "session", "step", "stage", "workdir", "date")
-"""Variables that every run has; no output may take their names."""
+ALWAYS = ("recipe", "session", "step", "stage", "workdir", "date", "_approval_message")
+"""Variables that every run has; no output may take their names. `_approval_message` is the note of whoever approved last."""
+WITHIN_LOOPS = ("_loop_index", "_loop_iteration")
+"""Variables that a loop sets in each round, from 0 and from 1 on; no output may take their names."""
 
 
 class Variable(Final):
@@ -39,6 +42,12 @@ class TierChoice(Final):
     tier: str
 
 
+class RoleChoice(Final):
+    """Stands for the list of a role in the tables of the bundle that runs the recipe; for nothing where none has it."""
+
+    role: str
+
+
 class AgentStep(Final):
     """Delegates `prompt` to an agent. Its own list, else tier, else role, else the profile's cell of `stage` decides."""
 
@@ -51,7 +60,7 @@ class AgentStep(Final):
     """What the step is for: planning, implementation, verification, summary, ..."""
     tier: str | None = None
     model_role: tuple[str, ...] = ()
-    preferences: tuple[Preference | TierChoice, ...] = ()
+    preferences: tuple[Preference | TierChoice | RoleChoice, ...] = ()
 
 
 class ShellStep(Final):
@@ -98,6 +107,8 @@ class Approval(Final):
     prompt: str = ""
     timeout: Seconds = 0.0
     default: Literal["approve", "deny"] = "deny"
+    when: Literal["before", "after"] = "before"
+    """Whether a stage waits before its first step or after its last; a step that only waits is always `before`."""
 
 
 class ApprovalStep(Final):
@@ -130,6 +141,10 @@ class ForEach(Final):
     """How many at a time where they run together; None: all."""
     max_iterations: Number | None = None
     """More elements than this are an error; None: the runner's own limit."""
+    break_when: str | None = None
+    """Looked at after each round, where rounds run one after the other."""
+    update: dict[str, Any] = Field(default_factory=dict)
+    """Variable -> text that it takes after each round."""
 
 
 class While(Final):
@@ -185,7 +200,7 @@ class Step(Final):
     timeout: Seconds | None = None
     on_error: OnError = OnError()
     depends_on: tuple[str, ...] = ()
-    """Earlier steps without whose success this one is left out."""
+    """Earlier steps. Where one failed, or was not done for want of another, this one is left out."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Keys that are read but that nothing acts on."""
 
@@ -200,7 +215,7 @@ class Stage(Final):
     profile: str | None = None
     condition: str | None = None
     approval: Approval | None = None
-    """Waited for before its first step."""
+    """Waited for before its first step, or after its last: `when` says which."""
     steps: tuple[Step, ...] = ()
 
 
@@ -225,6 +240,7 @@ class Recipe(Final):
     file: str = ""
 
     _places: dict[str, tuple[str, int, int]] = PrivateAttr(default_factory=dict)
+    _texts: TextPlaces = PrivateAttr(default_factory=TextPlaces)
 
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if isinstance(other, Recipe) else NotImplemented
@@ -241,6 +257,18 @@ class Recipe(Final):
     def place(self, step: str) -> tuple[str, int, int]:
         """File, line and column of a step."""
         return self._places.get(step, (self.file, 0, 0))
+
+    def text_place(self, step: str, key: str, offset: int = 0) -> tuple[str, int, int]:
+        """Where a character of a step's text stands, `key` being `prompt`, `command`, `condition`, ... in any spelling.
+
+        With an empty `step`, a stage's name is its approval, and `NAME.condition` its condition. Where nobody knows it, the place
+        of the step.
+        """
+        return self._texts.place(step, key, offset) or self.place(step)
+
+    def writes(self, step: str, key: str) -> bool:
+        """Whether a step was written with a text, or an element of its preferences, under a key."""
+        return self._texts.place(step, key, 0) is not None
 
 
 def _walk(steps: tuple[Step, ...]) -> Iterator[Step]:

@@ -23,7 +23,7 @@ _SPACE: Final = re.compile(r"\s*")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _REMEDIES: Final = {
     "&": "write 'and'",
-    "|": "write 'and' and 'or'; filters are not read",
+    "|": "write 'and' and 'or'",
     "!": "write 'not'",
     "=": "write '=='",
     "{": "a variable is written {{name}} or {{name.key}}, the comparison outside of the braces",
@@ -76,17 +76,18 @@ Condition: TypeAlias = Variable | Text | Comparison | Not | Both
 
 
 class ConditionError(ValueError):
-    """A condition that cannot be read; `offset` is where in its text."""
+    """A condition that cannot be read; `offset` is where in its text. `limit` says that it is only too much to be read."""
 
-    def __init__(self, message: str, offset: int) -> None:
+    def __init__(self, message: str, offset: int, limit: bool = False) -> None:
         super().__init__(message)
         self.offset = offset
+        self.limit = limit
 
 
 def parse_condition(text: str) -> Condition:
     """The condition as a tree. `or` binds least, then `and`, `not`, comparisons. Raises ConditionError."""
     if len(text) > MAX_LENGTH:
-        raise ConditionError(f"is longer than {MAX_LENGTH} characters", 0)
+        raise ConditionError(f"is longer than {MAX_LENGTH} characters", 0, limit=True)
     return _Parser(text).whole()
 
 
@@ -99,6 +100,17 @@ def variables_of(condition: Condition) -> list[tuple[str, ...]]:
     if isinstance(condition, Not):
         return variables_of(condition.inner)
     return [*variables_of(condition.left), *variables_of(condition.right)]
+
+
+def texts_of(condition: Condition) -> list[str]:
+    """The texts in it that hold braces."""
+    if isinstance(condition, Variable):
+        return []
+    if isinstance(condition, Text):
+        return [condition.text] if "{{" in condition.text else []
+    if isinstance(condition, Not):
+        return texts_of(condition.inner)
+    return [*texts_of(condition.left), *texts_of(condition.right)]
 
 
 def bare_words(condition: Condition) -> list[str]:
@@ -135,12 +147,12 @@ class _Parser:
 
     def _chain(self, word: str, depth: int) -> Condition:
         if depth > MAX_DEPTH:
-            raise ConditionError(f"is nested deeper than {MAX_DEPTH} levels", self._offset())
+            raise ConditionError(f"is nested deeper than {MAX_DEPTH} levels", self._offset(), limit=True)
         found = self._chain("and", depth) if word == "or" else self._not(depth)
         while self._word() == word:
             self.links += 1
             if self.links > MAX_LINKS:
-                raise ConditionError(f"joins more than {MAX_LINKS} comparisons", self._offset())
+                raise ConditionError(f"joins more than {MAX_LINKS} comparisons", self._offset(), limit=True)
             self.at += 1
             found = Both(word, found, self._chain("and", depth) if word == "or" else self._not(depth))
         return found
@@ -149,7 +161,7 @@ class _Parser:
         if self._word() != "not":
             return self._comparison(depth)
         if depth > MAX_DEPTH:
-            raise ConditionError(f"is nested deeper than {MAX_DEPTH} levels", self._offset())
+            raise ConditionError(f"is nested deeper than {MAX_DEPTH} levels", self._offset(), limit=True)
         self.at += 1
         return Not(self._not(depth + 1))
 

@@ -7,19 +7,26 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bundle_loader.declared.frontmatter import Document
-from bundle_loader.declared.recipe import Recipe, Recursion, Stage, Step
+from bundle_loader.declared.recipe import Approval, Recipe, Recursion, Stage, Step
 from bundle_loader.declared.recipe_order import order_faults
+from bundle_loader.declared.recipe_reach import reach_faults
 from bundle_loader.declared.recipe_read import Path, ReadStage, RecipeReading
-from bundle_loader.declared.recipe_scope import Scope, node_at
+from bundle_loader.declared.recipe_scope import Scope, node_at, waits
 from bundle_loader.declared.recipe_step import StepFinisher, approval_of
 from bundle_loader.declared.recipe_style import style_faults
 from bundle_loader.declared.recipe_variables import variables
-from bundle_loader.declared.tree import Mapping, path_text
+from bundle_loader.declared.recipe_written import WrittenApproval
+from bundle_loader.declared.tree import Mapping, Scalar, path_text
 from bundle_loader.errors import Fault
 
 RECIPE_KEYS = ("steps", "stages")
-_IDLE = ("rate_limiting", "orchestrator")
-"""Keys of a recipe that are read and kept but that nothing acts on."""
+_IDLE = {
+    "rate_limiting": "is read and kept, but nothing acts on it",
+    "orchestrator": "is read and kept, but nothing acts on it",
+    "dependencies": "are read and kept, but nothing is fetched: agents are those of the bundle that runs the recipe",
+    "capabilities": "are read and kept, but nothing acts on them: what an agent may use is its own to say",
+}
+"""Keys of a recipe that are read and kept but that nothing acts on, and what is said of them."""
 
 
 @dataclass(slots=True)
@@ -75,6 +82,7 @@ class _Finisher:
         self.faults += order_faults(reading)
         self.faults += Scope(reading).check()
         self.faults += style_faults(reading)
+        self.faults += reach_faults(reading)
         faults = sorted(set(self.faults))
         good = not any(fault.level == "error" for fault in faults)
         recipe = self._recipe(found, stages, extra) if good else None
@@ -98,15 +106,15 @@ class _Finisher:
             file=self.reading.file,
         )
         recipe._places = self.steps.places
+        recipe._texts = self.steps.texts
         return recipe
 
     def _extra(self) -> dict[str, Any]:
         found = {}
-        for key in _IDLE:
+        for key, message in _IDLE.items():
             value = getattr(self.reading.written, key)
-            if value is not None:
-                found[key] = value
-                message = "is read and kept, but nothing acts on it"
+            if value:
+                found[key] = [one.model_dump(exclude_none=True) for one in value] if key == "dependencies" else value
                 self._say(self.reading.tree, (), (key,), message, "warning", "not-in-force")
         return found
 
@@ -132,9 +140,10 @@ class _Finisher:
         if not read.path:
             return Stage(steps=tuple(steps))
         written = read.written
-        approval = approval_of(written.approval)
-        if approval is not None and not approval.prompt.strip():
-            self._say(read.tree, read.path, ("approval",), "has no prompt; say what is to be approved")
+        approval = self._approval(read, name)
+        condition = read.tree.entries.get("condition")
+        if isinstance(condition, Scalar):
+            self.steps.texts.keep_text("", f"{name}.condition", condition)
         return Stage(
             name=name,
             description=written.description or "",
@@ -144,6 +153,48 @@ class _Finisher:
             approval=approval,
             steps=tuple(steps),
         )
+
+    def _approval(self, read: ReadStage, name: str) -> Approval | None:
+        """What a stage waits for, and whether before its steps or after them.
+
+        It waits where `when` says. Without that: before, where the approval is written in short; before, where its text reads
+        what earlier steps set and nothing that the stage's own steps set; else after, as other runners of these files do.
+        """
+        written, entries = read.written, read.tree.entries
+        if "auto_approve_if" in entries:
+            message = "is read, but nothing acts on it: a person is asked, whatever it says"
+            self._say(read.tree, read.path, ("auto_approve_if",), message, "warning", "not-in-force")
+        flat = [key for key in ("approval_required", "approval_message") if key in entries]
+        if flat and written.approval is not None:
+            self._say(read.tree, read.path, (flat[0],), "stands beside 'approval'; write it into that")
+        said = written.approval
+        if said is None and flat:
+            required = written.approval_required
+            said = WrittenApproval(required=required, prompt=written.approval_message)
+            if required is None and written.approval_message is None:
+                return None
+        approval = approval_of(said)
+        if approval is None:
+            return None
+        key = "approval" if written.approval is not None else flat[-1]
+        if not approval.prompt.strip():
+            self._say(read.tree, read.path, (key,), "has no prompt; say what is to be approved")
+        node = entries[key]
+        if isinstance(node, (Scalar, Mapping)):
+            self.steps.texts.keep_text("", name, node)
+        when = waits(self.reading, read)
+        if said is not None and said.when is None and key == "approval" and approval.prompt.strip() and isinstance(node, Mapping):
+            where = "after this stage's last step" if when == "after" else "before this stage's first step"
+            other = "before_stage" if when == "after" else "after_stage"
+            self._say(
+                read.tree,
+                read.path,
+                (key,),
+                f"is waited for {where}; write 'when: {other}' for the other, or 'when: {when}_stage' to be sure",
+                "note",
+                "approval-place",
+            )
+        return approval.model_copy(update={"when": when})
 
     def _say(self, tree: Mapping, path: Path, at: Path, message: str, level: str = "error", rule: str = "declaration") -> None:
         node = node_at(tree, at)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bundle_loader.declared.recipe import ForEach, While
 from bundle_loader.declared.recipe_read import Path, ReadStep
 from bundle_loader.declared.recipe_text import only_reference
 from bundle_loader.declared.tree import Sequence
 
+UNBOUNDED: Final = 100
+"""Rounds of a `while` that says no bound, as other runners of these files have it."""
+
 
 class Say(Protocol):
     """Takes a fault of a step; `key` puts it at the key rather than at its value."""
 
-    def __call__(self, step: ReadStep, at: Path, message: str, *, key: bool = False) -> None: ...
+    def __call__(
+        self, step: ReadStep, at: Path, message: str, *, key: bool = False, level: str = "error", rule: str = "declaration"
+    ) -> None: ...
 
 
 def loop_of(step: ReadStep, kind: str | None, context: dict[str, Any], fault: Say) -> ForEach | While | None:
@@ -31,7 +36,10 @@ def loop_of(step: ReadStep, kind: str | None, context: dict[str, Any], fault: Sa
         if condition is not None and not condition.strip():
             fault(step, ("while",), "is empty; write the condition under which it goes on")
         if most is None and not (step.has("max_iterations") or step.has("max_while_iterations")):
-            fault(step, ("while",), "has no bound; write max_iterations beside it, such as max_iterations: 10")
+            key = "while" if step.has("while") else "while_condition"
+            message = f"has no bound, so it ends after {UNBOUNDED} rounds; write max_iterations beside it to say how many"
+            fault(step, (key,), message, level="warning", rule="recipe-style")
+            most = UNBOUNDED
         if condition is None or most is None:
             return None
         return While(
@@ -49,11 +57,13 @@ def loop_of(step: ReadStep, kind: str | None, context: dict[str, Any], fault: Sa
     together = parallel is not None and parallel is not False
     return ForEach(
         items=items,
-        variable=written.as_ or "item",
+        variable=written.as_ or written.as_var or "item",
         collect=written.collect,
         together=together,
         limit=limit,
         max_iterations=most,
+        break_when=(written.break_when or "").strip() or None,
+        update=written.update_context or {},
     )
 
 
@@ -62,15 +72,22 @@ def _without_loop(step: ReadStep, kind: str | None, looping: bool, fault: Say) -
     each = step.has("foreach")
     for key, fits in (
         ("as", each),
+        ("as_var", each),
+        ("checkpoint_iterations", each or looping),
         ("collect", each or looping),
         ("max_iterations", each or looping),
         ("max_while_iterations", each or looping),
-        ("break_when", looping),
-        ("update_context", looping),
+        ("break_when", each or looping),
+        ("update_context", each or looping),
     ):
         if step.has(key) and not fits:
-            needed = "'while'" if key in ("break_when", "update_context") else "'foreach'" if key == "as" else "a loop"
+            needed = "'foreach'" if key in ("as", "as_var") else "a loop"
             fault(step, (key,), f"needs {needed} beside it; remove it, or write 'foreach' or 'while'", key=True)
+    if each and step.written.parallel not in (None, False) and not isinstance(step.written.parallel, list):
+        for key in ("break_when", "update_context"):
+            if step.has(key):
+                message = "stands beside 'parallel', where rounds do not follow one another; remove one of the two"
+                fault(step, (key,), message, key=True)
     if isinstance(step.tree.entries.get("parallel"), Sequence) or step.written.parallel in (None, False):
         return
     if not each and kind is not None and kind != "steps":

@@ -8,6 +8,7 @@ from typing import Any, Final
 from bundle_loader.declared.preference import Preference, split_pair
 from bundle_loader.declared.recipe import (
     ALWAYS,
+    WITHIN_LOOPS,
     Action,
     AgentStep,
     Approval,
@@ -18,11 +19,13 @@ from bundle_loader.declared.recipe import (
     RecipeStep,
     Recursion,
     Retry,
+    RoleChoice,
     ShellStep,
     Step,
     TierChoice,
 )
 from bundle_loader.declared.recipe_loop import loop_of
+from bundle_loader.declared.recipe_places import TextPlaces
 from bundle_loader.declared.recipe_read import Path, ReadStep, RecipeReading
 from bundle_loader.declared.recipe_scope import node_at
 from bundle_loader.declared.recipe_variables import NAME
@@ -46,21 +49,29 @@ _TYPES: Final = {
     "parallel": "steps",
 }  # fmt: skip
 _FITS: Final = {
-    **dict.fromkeys(("prompt", "instruction"), ("agent", "approval")),
+    **dict.fromkeys(("prompt", "instruction", "message"), ("agent", "approval")),
     **dict.fromkeys(
         ("mode", "profile", "stage", "tier", "model_role", "role", "provider_preferences", "provider", "model", "agent_config"),
         ("agent",),
     ),
+    "spawn_mode": ("agent",),
     **dict.fromkeys(("cwd", "env"), ("bash", "python")),
-    **dict.fromkeys(("context", "recursion"), ("recipe",)),
+    **dict.fromkeys(("context", "step_context", "recursion"), ("recipe",)),
     "output_exit_code": ("bash",),
     "args": ("python",),
 }
 """Key -> the kinds that it belongs to; any other key fits every kind."""
 _SYNONYMS: Final = (
-    ("bash", "command", "shell"), ("prompt", "instruction"), ("model_role", "role"), ("condition", "when"),
+    ("bash", "command", "shell"), ("prompt", "instruction", "message"), ("model_role", "role"), ("condition", "when"),
     ("while", "while_condition"), ("max_iterations", "max_while_iterations"), ("steps", "while_steps"),
+    ("context", "step_context"), ("as", "as_var"),
 )  # fmt: skip
+_TEXTS: Final = ("prompt", "instruction", "message")
+_IDLE: Final = {
+    "agent_config": "is read and kept, but nothing acts on it; write 'config' into provider_preferences",
+    "spawn_mode": "is read and kept, but nothing acts on it: each delegation has a context of its own",
+}
+"""Keys of a step that are read and kept but that nothing acts on, and what is said of them."""
 _CALLABLE: Final = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
@@ -79,6 +90,8 @@ class StepFinisher:
         self.reading = reading
         self.faults: list[Fault] = []
         self.places: dict[str, tuple[str, int, int]] = {}
+        self.texts = TextPlaces(reading.lines)
+        self.aliases = reading.written.agents or {}
 
     def finished(self, steps: list[ReadStep]) -> list[Step]:
         """The steps of one list, those in groups with their group."""
@@ -87,6 +100,7 @@ class StepFinisher:
     def _step(self, step: ReadStep) -> Step | None:
         before = len(self.faults)
         self.places.setdefault(step.id, (step.tree.file, step.tree.line, step.tree.column))
+        self.texts.keep(step.id, step.tree)
         children = tuple(self.finished(step.children))
         kind = self._kind(step)
         if kind is not None:
@@ -152,6 +166,7 @@ class StepFinisher:
             (("collect",), written.collect),
             (("output_exit_code",), written.output_exit_code),
             (("as",), written.as_),
+            (("as_var",), written.as_var),
             *((("update_context", name), name) for name in written.update_context or ()),
         ]
         for path, name in named:
@@ -159,7 +174,7 @@ class StepFinisher:
                 continue
             if not NAME.fullmatch(name):
                 self._fault(step, path, f"{name!r} is not a name of a variable; use letters, digits and '_'")
-            elif name in ALWAYS:
+            elif name in (*ALWAYS, *WITHIN_LOOPS):
                 self._fault(step, path, f"'{name}' is always there; choose another name")
 
     # --- what is done
@@ -184,23 +199,26 @@ class StepFinisher:
             if not (written.recipe or "").strip():
                 self._fault(step, ("recipe",), "is empty; write the path of a recipe, or bundle:name")
             recursion = Recursion(**written.recursion.model_dump()) if written.recursion else None
-            return RecipeStep(recipe=(written.recipe or "").strip(), context=written.context or {}, recursion=recursion)
+            context = written.context or written.step_context or {}
+            # other runners mark a path within a bundle with '@'
+            return RecipeStep(recipe=(written.recipe or "").strip().removeprefix("@"), context=context, recursion=recursion)
         if kind == "approval":
             return self._approval(step)
         return self._group(step, children)
 
     def _agent(self, step: ReadStep) -> AgentStep | None:
         written = step.written
-        prompt = written.prompt or written.instruction or ""
+        prompt = written.prompt or written.instruction or written.message or ""
         if not (written.agent or "").strip():
             if written.agent is not None:
                 self._fault(step, ("agent",), "is empty; name an agent")
             return None
-        if not prompt.strip() and not any(step.has(key) and getattr(written, key) is None for key in ("prompt", "instruction")):
+        if not prompt.strip() and not any(step.has(key) and getattr(written, key) is None for key in _TEXTS):
             self._fault(step, ("prompt",), "is missing or empty; say what the agent is to do")
         roles = written.model_role or written.role or []
+        agent = (written.agent or "").strip()
         return AgentStep(
-            agent=(written.agent or "").strip(),
+            agent=self.aliases.get(agent, agent),
             prompt=prompt,
             mode=written.mode or "",
             profile=written.profile,
@@ -210,20 +228,22 @@ class StepFinisher:
             preferences=self._preferences(step),
         )
 
-    def _preferences(self, step: ReadStep) -> tuple[Preference | TierChoice, ...]:
+    def _preferences(self, step: ReadStep) -> tuple[Preference | TierChoice | RoleChoice, ...]:
         written = step.written
-        found: list[Preference | TierChoice] = []
+        found: list[Preference | TierChoice | RoleChoice] = []
         for index, element in enumerate(written.provider_preferences or ()):
             if element.base:
                 message = "'base' stands for an inherited list, and a step inherits none; remove it"
                 self._fault(step, ("provider_preferences", index), message)
             elif element.tier is not None:
                 found.append(TierChoice(tier=element.tier))
+            elif element.role or element.class_:
+                found.append(RoleChoice(role=(element.role or element.class_ or "").strip()))
             else:
                 found.append(
                     Preference(
-                        provider=element.provider or "",
-                        model=element.model or "",
+                        provider=_provider(element.provider or ""),
+                        model=element.model or "*",
                         config=element.config or {},
                         optional=bool(element.optional),
                     )
@@ -243,12 +263,12 @@ class StepFinisher:
             except ValueError as error:
                 self._fault(step, ("model",), f"{error}; or write 'provider' beside it")
                 return ()
-        return (Preference(provider=provider, model=model),)
+        return (Preference(provider=_provider(provider), model=model),)
 
     def _approval(self, step: ReadStep) -> ApprovalStep:
         written = step.written
         approval = approval_of(written.approval) or Approval()
-        prompt = approval.prompt or written.prompt or written.instruction or ""
+        prompt = approval.prompt or written.prompt or written.instruction or written.message or ""
         if not prompt.strip():
             self._fault(step, ("approval",), "has no prompt; say what is to be approved")
         if written.approval is not None and written.approval.required is False:
@@ -268,11 +288,13 @@ class StepFinisher:
     # --- the rest
 
     def _extra(self, step: ReadStep) -> dict[str, Any]:
-        if step.written.agent_config is None:
-            return {}
-        message = "is read and kept, but nothing acts on it; write 'config' into provider_preferences"
-        self._fault(step, ("agent_config",), message, key=True, level="warning", rule="not-in-force")
-        return {"agent_config": step.written.agent_config}
+        found = {}
+        for key, message in _IDLE.items():
+            value = getattr(step.written, key)
+            if value is not None:
+                self._fault(step, (key,), message, key=True, level="warning", rule="not-in-force")
+                found[key] = value
+        return found
 
     def _fault(
         self,
@@ -289,6 +311,11 @@ class StepFinisher:
         if key and at:
             place = step.tree.keys.get(str(at[0]), place)
         self.faults.append(Fault(node.file, *place, path_text((*step.path, *at)), message, level, rule))
+
+
+def _provider(name: str) -> str:
+    """Other runners also take the name of a provider's module, `provider-anthropic`."""
+    return name.removeprefix("provider-")
 
 
 def _on_error(written: Any) -> OnError:

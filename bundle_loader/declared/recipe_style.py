@@ -75,7 +75,8 @@ class _Style:
         for stage in [*[stage.steps for stage in self.reading.stages], *self.reading.strays]:
             for step in all_steps(stage):
                 agent = step.written.agent
-                if agent and ":" not in agent and "{{" not in agent:
+                plain = agent and ":" not in agent and "{{" not in agent and agent != "self"
+                if plain and agent not in (self.reading.written.agents or {}):
                     message = f"'{agent}' names no bundle: it is whichever agent of that name the running bundle has"
                     self._say(
                         step.tree, step.path, ("agent",), f"{message}; write 'bundle:{agent}' to be sure", "note", "bare-agent"

@@ -12,6 +12,11 @@ PATH: Final = r"[A-Za-z_]\w*(?:\.[\w-]+|\[\d+\])*"
 _REFERENCE: Final = re.compile(rf"\{{\{{\s*(?:({PATH})|'([^'\n]*)'|\"([^\"\n]*)\")\s*\}}\}}")
 _ONLY: Final = re.compile(rf"\s*\{{\{{\s*({PATH})\s*\}}\}}\s*")
 _STEP: Final = re.compile(r"[\w-]+")
+_TAG: Final = re.compile(r"\{%[-+]?\s*[A-Za-z_]|\{#.*?#\}", re.DOTALL)
+_FOREIGN: Final = re.compile(
+    r"\{\{(?:[#/>^!&.$%*=?@\\~]|\s*\.|else\s*\}\}|-?\s*(?:end|else|range|template)\b\s*[^}|]*\}\}|[^{}|]*\|\s*\w+\s*:)"
+)
+"""What opens a tag of Handlebars, Mustache, Go, Liquid and the like, and is no expression of Jinja2."""
 _SHOWN: Final = 40
 
 
@@ -38,8 +43,12 @@ class Misread:
     start: int
     shown: str
     """The text from there, cut short."""
+    foreign: bool = False
+    """True: another tool's syntax, which stays as it stands."""
 
     def __str__(self) -> str:
+        if self.foreign:
+            return f"'{self.shown}' is another tool's syntax and stays as it is; a variable is written {{{{name}}}}"
         return f"'{self.shown}' is not a variable; write {{{{name}}}} or {{{{name.key}}}}, and {{{{ '{{{{' }}}} for plain braces"
 
 
@@ -50,7 +59,7 @@ def scan(text: str) -> tuple[list[Reference], list[Misread]]:
     at = text.find("{{")
     while at >= 0:
         match = _REFERENCE.match(text, at)
-        if match is not None:
+        if match is not None and match[1] != "else":
             literal = match[2] if match[2] is not None else match[3]
             references.append(Reference(at, match.end(), steps_of(match[1] or ""), literal or ""))
             at = match.end()
@@ -59,10 +68,28 @@ def scan(text: str) -> tuple[list[Reference], list[Misread]]:
         else:
             end = text.find("}}", at, at + _SHOWN)
             shown = text[at : end + 2] if end >= 0 else text[at : at + _SHOWN]
-            misread.append(Misread(at, shown.split("\n", 1)[0].rstrip()))
+            foreign = _FOREIGN.match(text, at) is not None
+            misread.append(Misread(at, shown.split("\n", 1)[0].rstrip(), foreign))
             at += 2
         at = text.find("{{", at)
     return references, misread
+
+
+def is_template(text: str) -> bool:
+    """Whether a prompt says more than references do, so that Jinja2 must read it: a tag, a comment, a filter, an expression."""
+    return "{" in text and (_TAG.search(text) is not None or any(not wrong.foreign for wrong in scan(text)[1]))
+
+
+def as_template(text: str) -> str:
+    """The text with other tools' tags marked as plain text, for Jinja2 to read; its lines stay its lines."""
+    made: list[str] = []
+    at = 0
+    for wrong in scan(text)[1]:
+        end = text.find("}}", wrong.start) + 2
+        if wrong.foreign and end >= 2:
+            made += [text[at : wrong.start], "{% raw %}", text[wrong.start : end], "{% endraw %}"]
+            at = end
+    return "".join([*made, text[at:]])
 
 
 def steps_of(path: str) -> tuple[str, ...]:

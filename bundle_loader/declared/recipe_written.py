@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from bundle_loader.declared.preference import WrittenPreferences
+from bundle_loader.declared.preference import WrittenPreference
 from bundle_loader.declared.tree import FALSE_WORDS, TRUE_WORDS, core, says_true
 from bundle_loader.declared.written import CoreMap, Format, Texts, Written, seconds
 from bundle_loader.errors import did_you_mean
@@ -93,6 +93,25 @@ def _on_error(value: Any) -> Any:
     raise ValueError(f"write one of {', '.join(ON_ERROR)}, or 'goto: step'")
 
 
+class WrittenStepPreference(WrittenPreference):
+    """An element of a step's list: also `{role: name}` (`class` says the same), or a provider alone, for any model of it."""
+
+    role: str | None = None
+    class_: str | None = Field(default=None, alias="class")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> WrittenStepPreference:
+        roles = [role for role in (self.role, self.class_) if role is not None]
+        pair = bool(self.provider or self.model or self.config)
+        if len(roles) + (self.tier is not None) + pair + self.base > 1:
+            raise ValueError("an element is one thing: a role, a tier, or a provider and a model")
+        if any(not role.strip() for role in roles):
+            raise ValueError("is empty; name a role")
+        if not roles and self.tier is None and not self.base and not self.provider:
+            raise ValueError("provider missing; write {provider: anthropic, model: claude-haiku-*}, {role: name} or {tier: name}")
+        return self
+
+
 class WrittenRetry(Written):
     """How often a step is tried, and how long is waited in between."""
 
@@ -112,6 +131,7 @@ class WrittenApproval(Written):
     message: str | None = None
     timeout: Delay | None = None
     default: Literal["approve", "deny"] | None = None
+    when: Literal["before_stage", "after_stage", "before", "after"] | None = None
 
 
 class WrittenRecursion(Written):
@@ -142,16 +162,18 @@ class WrittenStep(Written):
     agent: str | None = None
     prompt: str | None = None
     instruction: str | None = None
+    message: str | None = None
     mode: str | None = None
     profile: str | None = None
     stage: str | None = None
     tier: str | None = None
     model_role: Texts | None = None
     role: Texts | None = None
-    provider_preferences: WrittenPreferences | None = None
+    provider_preferences: list[WrittenStepPreference] | None = None
     provider: str | None = None
     model: str | None = None
     agent_config: CoreMap | None = None
+    spawn_mode: str | None = None
     # a shell command, a Python function
     bash: str | None = None
     command: str | None = None
@@ -164,6 +186,7 @@ class WrittenStep(Written):
     # another recipe, an approval, a group
     recipe: str | None = None
     context: CoreMap | None = None
+    step_context: CoreMap | None = None
     approval: Approval | None = None
     steps: list[WrittenStep] | None = None
     while_steps: list[WrittenStep] | None = None
@@ -172,12 +195,14 @@ class WrittenStep(Written):
     when: str | None = None
     foreach: Foreach = None
     as_: str | None = Field(default=None, alias="as")
+    as_var: str | None = None
     collect: str | None = None
     parallel: Parallel = None
     max_iterations: Count | None = None
     while_: str | None = Field(default=None, alias="while")
     while_condition: str | None = None
     max_while_iterations: Count | None = None
+    checkpoint_iterations: bool | None = None
     break_when: str | None = None
     update_context: CoreMap | None = None
     # what comes of it
@@ -191,8 +216,16 @@ class WrittenStep(Written):
     recursion: WrittenRecursion | None = None
 
 
+class WrittenDependency(Written):
+    """A bundle that a recipe's agents come from, in the runner that fetches it."""
+
+    source: str | None = None
+    kind: Literal["bundle", "behavior"] | None = None
+    required_agents: Texts | None = None
+
+
 class WrittenStage(Written):
-    """Steps that belong together, and the approval that is waited for before them."""
+    """Steps that belong together, and the approval that is waited for before or after them."""
 
     name: str | None = None
     description: str | None = None
@@ -200,6 +233,9 @@ class WrittenStage(Written):
     profile: str | None = None
     condition: str | None = None
     approval: Approval | None = None
+    approval_required: bool | None = None
+    approval_message: str | None = None
+    auto_approve_if: Any = None
     steps: list[WrittenStep] | None = None
 
 
@@ -207,6 +243,7 @@ class WrittenRecipe(Written):
     """Every key that a recipe file may have."""
 
     format: Format | None = None
+    schema_version: Annotated[int, Field(ge=1, le=2)] | None = None
     name: str | None = None
     description: str | None = None
     version: str | None = None
@@ -219,6 +256,9 @@ class WrittenRecipe(Written):
     steps: list[WrittenStep] | None = None
     stages: list[WrittenStage] | None = None
     recursion: WrittenRecursion | None = None
+    agents: dict[str, str] | None = None
+    dependencies: list[WrittenDependency] | None = None
+    capabilities: Texts | None = None
     rate_limiting: CoreMap | None = None
     orchestrator: CoreMap | None = None
 

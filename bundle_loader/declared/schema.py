@@ -66,21 +66,23 @@ def models_lock_schema() -> dict[str, Any]:
 
 def _schema(model: Any, description: str) -> dict[str, Any]:
     made = _as_editors_read(model.model_json_schema())
-    made["$defs"]["WrittenPreference"] = _preference(made["$defs"]["WrittenPreference"])
+    for noun in ("WrittenPreference", "WrittenStepPreference"):
+        if noun in made["$defs"]:
+            made["$defs"][noun] = _preference(made["$defs"][noun])
     for noun in ("WrittenRouteTest", "WrittenPin"):
         if noun in made["$defs"]:
             _narrow(noun, made["$defs"][noun])
     if "provider_preferences" in made["properties"]:
         made["properties"]["provider_preferences"] = _not_empty(made["properties"]["provider_preferences"])
-    for table in ("roles", "profiles"):
-        if table in made["properties"]:
-            _cells(made["properties"][table])
+    for table in (made["properties"].get("roles"), made["$defs"].get("WrittenProfile")):
+        if table is not None:
+            _cells(table)
     made["properties"]["format"] = {"enum": [1, "1", None]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "description": description}
 
 
 def _preference(element: dict[str, Any]) -> dict[str, Any]:
-    """`provider/glob`, `base`, a pair, or the name of a tier."""
+    """`provider/glob`, `base`, a pair, or the name of a tier; in a step also a role, or a provider alone."""
     element["properties"].pop("base", None)
     nothing = {"enum": [None, ""]}
     said: dict[str, Any] = {"type": _TEXT, "not": {"const": ""}}
@@ -88,7 +90,19 @@ def _preference(element: dict[str, Any]) -> dict[str, Any]:
     unsaid: dict[str, Any] = {"provider": nothing, "model": nothing, "config": {"enum": [None, {}]}}
     tier = {"properties": {"tier": {"type": _TEXT}, **unsaid}, "required": ["tier"]}
     text = {"type": "string", "pattern": r"^base$|^[^/]*[^/\s][^/]*/[\s\S]*\S"}
-    return {"anyOf": [text, {**element, "anyOf": [pair, tier]}]}
+    forms: list[dict[str, Any]] = [pair, tier]
+    if "class" in element["properties"]:
+        alone = {"provider": said, **_no("tier", "role", "class")}
+        of_tier = {"tier": {"type": _TEXT}, **unsaid, **_no("role", "class")}
+        forms = [{"properties": alone, "required": ["provider"]}, {"properties": of_tier, "required": ["tier"]}]
+        for key, other in (("role", "class"), ("class", "role")):
+            named = {key: {"type": _TEXT, "pattern": r"\S"}, **_no(other, "tier"), **unsaid}
+            forms.append({"properties": named, "required": [key]})
+    return {"anyOf": [text, {**element, "anyOf": forms}]}
+
+
+def _no(*keys: str) -> dict[str, Any]:
+    return {key: {"type": "null"} for key in keys}
 
 
 def _narrow(noun: str, element: dict[str, Any]) -> None:
@@ -108,7 +122,7 @@ def _not_empty(field: dict[str, Any]) -> dict[str, Any]:
 
 def _cells(table: dict[str, Any]) -> None:
     """A cell may be the name of a tier in place of a list."""
-    for one in table.get("anyOf", ()):
+    for one in table.get("anyOf", (table,)):
         inner = one.get("additionalProperties")
         if isinstance(inner, dict):
             _cells(inner)

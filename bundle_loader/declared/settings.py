@@ -18,7 +18,7 @@ from bundle_loader.declared.mended import Path, mended
 from bundle_loader.declared.model_order import WrittenModelOrder
 from bundle_loader.declared.preference import WrittenPreferences
 from bundle_loader.declared.prices import WrittenPrice
-from bundle_loader.declared.tables import TRUSTED_ONLY, Cell, WrittenProvider
+from bundle_loader.declared.tables import TRUSTED_ONLY, WrittenProfile, WrittenProvider
 from bundle_loader.declared.tree import Mapping, position
 from bundle_loader.declared.written import CoreMap, Format, Named, Texts, Words, Written, check, one_or_many
 from bundle_loader.errors import Fault
@@ -26,7 +26,9 @@ from bundle_loader.errors import Fault
 Origin: TypeAlias = Literal["organisation", "project", "user"]
 """Least derived first: what stands later overrides."""
 
-LAID: Final = ("tiers", "tier_order", "profiles", "vars", "providers", "budgets", "prices", "model_order", "mcp_servers")
+LAID: Final = (
+    "tiers", "tier_order", "profiles", "default_profile", "vars", "providers", "budgets", "prices", "model_order", "mcp_servers",
+)  # fmt: skip
 """Keys that are laid over the bundle's own, as one more layer."""
 
 _WHOLE = WithJsonSchema({"type": "string", "pattern": r"^(/|~|.:[\\/])"})
@@ -68,7 +70,8 @@ class WrittenSettings(Written):
     default: Named | None = None
     tiers: dict[str, WrittenPreferences | None] | None = None
     tier_order: Texts | None = None
-    profiles: dict[str, dict[str, Cell | None] | None] | None = None
+    profiles: dict[str, WrittenProfile | None] | None = None
+    default_profile: Named | None = None
     provider_order: Words | None = None
     model_order: WrittenModelOrder | None = None
     agents: dict[str, WrittenPin | None] | None = None

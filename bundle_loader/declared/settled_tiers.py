@@ -9,6 +9,7 @@ from typing import Final
 from bundle_loader.declared.fold import is_base
 from bundle_loader.declared.layer import Layer
 from bundle_loader.declared.settings import SettingsFile
+from bundle_loader.declared.tables import PROFILE_KEYS
 from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null, path_text
 from bundle_loader.errors import Fault, did_you_mean
 
@@ -116,11 +117,15 @@ class _Fit:
             inherited = _entries(lower.get(profile))
             cells: dict[str, Node] = {}
             for stage, cell in stages.entries.items():
+                if stage in PROFILE_KEYS:
+                    cells[stage] = cell
+                    continue
                 inherits = stage in inherited and not is_null(inherited[stage])
                 kept = self._listed(cell, inherits, ("profiles", profile, stage))
                 if kept is not None:
                     cells[stage] = kept
-            if cells or not stages.entries:
+            left_out = cells.keys() <= PROFILE_KEYS and not stages.entries.keys() <= PROFILE_KEYS
+            if not left_out or (cells and inherited):
                 entries[profile] = _mapping(stages, cells)
         return _mapping(node, entries)
 

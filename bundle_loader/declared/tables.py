@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 from typing import Final as Final_
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from bundle_loader.declared.budget import Count, WrittenBudget
 from bundle_loader.declared.mcp_server import WrittenMcpServer
@@ -132,6 +132,20 @@ class WrittenProvider(Written):
         return value
 
 
+class WrittenProfile(Written):
+    """A profile: every key but these is a stage with its cell, and `default` is the cell of all others."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Cell | None]
+
+    stage_profiles: dict[str, str | None] | None = None
+    local_first: bool | None = None
+
+
+PROFILE_KEYS: Final_ = frozenset(WrittenProfile.model_fields)
+"""Keys of a profile that are no stages."""
+
+
 class WrittenInclude(Written):
     """Files to take in, as globs relative to the bundle's own file."""
 
@@ -176,7 +190,8 @@ class WrittenBundle(Written):
     tier_order: Texts | None = None
     default: str | None = None
     model_order: WrittenModelOrder | None = None
-    profiles: dict[str, dict[str, Cell | None] | None] | None = None
+    profiles: dict[str, WrittenProfile | None] | None = None
+    default_profile: str | None = None
     roles: dict[str, Cell | None] | None = None
     providers: dict[str, WrittenProvider | None] | None = None
     vars: CoreMap | None = None
@@ -199,7 +214,7 @@ TRUSTED_ONLY: Final_[Mapping[str, str]] = MappingProxyType(
 )
 """Keys of the root bundle and of trusted settings alone, and what they say."""
 
-NOT_IN_FORCE = ("tasks", "policy", "recipes")
+NOT_IN_FORCE = ("tasks", "policy")
 """Keys that are read and kept but that nothing acts on."""
 
 

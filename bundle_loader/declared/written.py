@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
@@ -239,15 +239,21 @@ def _shown(value: Any) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
+_REST = "__pydantic_extra__"
+"""What a model says of the keys that it has no field for."""
+
+
 def keys_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     """The keys that may stand in the mapping at `path` of a written model; empty where any key may."""
     current: Any = model
     for step in path:
         if isinstance(current, type) and issubclass(current, BaseModel) and isinstance(step, str):
             field = current.model_fields.get(step)
-            if field is None:
+            if field is None and current.model_config.get("extra") != "allow":
                 return []
-            current = _element(field.annotation)
+            rest = field is None
+            current = _element(get_type_hints(current, include_extras=True)[_REST] if field is None else field.annotation)
+            current = current.inner if rest else current
         elif isinstance(current, _Container):
             current = current.inner
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from math import inf
 from typing import Any, Final, TypeAlias
@@ -121,7 +121,7 @@ class DelegateTool:
             tags=caller.lineage.tags,
             resume=asked.session,
         )
-        choice = dict(asked.choice)
+        choice = caller.lineage.choice(asked.choice)
         pairs = tuple(caller.pairs())
         if pairs:
             choice["parent"] = pairs
@@ -152,10 +152,10 @@ class DelegateTool:
         return f"{result.text}{cut}{_resumable(result.session)}"
 
 
-def caller_of(run: Run, work: Work) -> Caller:
-    """Who delegates on from a run; children are given copies of its variables and tools."""
+def caller_of(run: Run, work: Work, held: Mapping[str, Any]) -> Caller:
+    """Who delegates on from a run; children are given copies of its variables and tools, and `held` holds for them."""
     base = run.base
-    lineage = Lineage(base.id, base.root, base.depth + 1, base.caps, base.tags, base.local_only)
+    lineage = Lineage(base.id, base.root, base.depth + 1, base.caps, base.tags, base.local_only, held)
     return Caller(
         base.agent,
         lineage,

@@ -22,7 +22,7 @@ from bundle_loader.delegation.delegate_tool import MAX_CHILDREN, MAX_DEPTH, Dele
 from bundle_loader.delegation.equipment import Equipment
 from bundle_loader.delegation.inherited import DELEGATE
 from bundle_loader.delegation.instruction import render, varies
-from bundle_loader.delegation.lineage import Lineage
+from bundle_loader.delegation.lineage import Lineage, held
 from bundle_loader.delegation.result import DelegationResult, DoneEvent, StreamEvent
 from bundle_loader.delegation.resuming import Resumed, listed_again, opening_of, take_up
 from bundle_loader.delegation.run import Run
@@ -110,7 +110,7 @@ class Delegator:
     async def _routed(self, request: Request, standing: Standing) -> Route:
         if request.provider is not None and not self.catalogues.mounts(request.provider):
             raise RequestError(not_mounted(request.provider, self.catalogues.ids, self.catalogues.aliases))
-        selection = select(self.bundle, request, self.catalogues.aliases, self.catalogues.kinds)
+        selection = select(self.bundle, request, self.catalogues.aliases, self.catalogues.kinds, self.books.local)
         return await self._resolved(selection, mandated(self.bundle, request), standing)
 
     async def _resolved(self, selection: Selection, request: Request, standing: Standing) -> Route:
@@ -205,7 +205,7 @@ class Delegator:
             opening=begins,
         )
         if delegating is not None:
-            delegating.attach(caller_of(run, work))
+            delegating.attach(caller_of(run, work, held(request)))
         return run
 
     def _opening(
@@ -224,7 +224,7 @@ class Delegator:
         begun = request.begun
         if begun is None:
             chosen = decided(self.bundle, request, self.catalogues.aliases)
-            begun = Begun(chosen.preferences, chosen.decided_by, chosen.decision, chosen.tier)
+            begun = Begun(chosen.preferences, chosen.decided_by, chosen.decision, chosen.tier, chosen.local_first)
         return opening_of(
             self.sessions, own, agent, self.bundle, messages, request, begun, choice, work.vars, resumed, self.books.clock()
         )
@@ -260,8 +260,8 @@ class Delegator:
             bundle=self.bundle.name,
             bundle_hash=self.bundle.hash,
             tier=route.tier,
-            profile=request.profile,
-            stage=request.stage,
+            profile=request.in_force[0],
+            stage=request.in_force[1],
             role=request.role,
             local_only=request.local_only,
             tags=work.tags,

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, nodes
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.context import expand
+from bundle_loader.declared.recipe_template import undeclared
+from bundle_loader.declared.template_places import column_of, name_pattern
 from bundle_loader.delegation.sandbox import BoundedEnvironment, bounded, compiled
 from bundle_loader.delegation.template_faults import syntax_fault
-from bundle_loader.delegation.template_places import column_of, name_pattern
 from bundle_loader.errors import DeclarationError, Fault, did_you_mean
 
 ALWAYS: Final = ("workdir", "date", "agent")
@@ -74,7 +75,7 @@ def variables_of(agent: Agent) -> frozenset[str]:
     """The variables that a body uses; empty where it is not a template."""
     if not agent.template or isinstance(_compiled(agent.instruction), TemplateSyntaxError):
         return frozenset()
-    own = frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(agent.instruction)))
+    own = frozenset(undeclared(_ENVIRONMENT.parse(agent.instruction)))
     parent = agent.parent_instruction
     return own if parent is None else (own - {"base"}) | variables_of(parent)
 
@@ -92,7 +93,7 @@ def _unknown(agent: Agent, values: Mapping[str, Any], error: UndefinedError) -> 
     parsed = _ENVIRONMENT.parse(agent.instruction)
     asked_after = {test.node.name for test in parsed.find_all(nodes.Test) if isinstance(test.node, nodes.Name)}
     asked_after |= {made.node.name for made in parsed.find_all(nodes.Filter) if isinstance(made.node, nodes.Name)}
-    unknown = {named[1]} | (meta.find_undeclared_variables(parsed) - set(values) - asked_after)
+    unknown = {named[1]} | (undeclared(parsed) - set(values) - asked_after)
     lines = {named[1]: _line(error)}
     for name in parsed.find_all(nodes.Name):
         lines.setdefault(name.name, name.lineno)

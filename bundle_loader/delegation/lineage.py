@@ -10,7 +10,8 @@ from bundle_loader.delegation.result import Child, ChildEvent
 from bundle_loader.delegation.tools import Tool
 from bundle_loader.ledger.budgets import Cap
 from bundle_loader.messages import Message
-from bundle_loader.routing.request import Pair
+from bundle_loader.routing.request import Pair, Request
+from bundle_loader.routing.step import StepChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,39 @@ class Lineage:
     caps: tuple[Cap, ...] = ()
     tags: tuple[str, ...] = ()
     local_only: bool = False
+    held: Mapping[str, Any] = field(default_factory=dict)
+    """What a run of a recipe holds all that its steps delegate to: see `held`."""
+
+    def choice(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Who does a child's work, where the call of the tool says `said`.
+
+        1. What whoever started the run insists on: its list takes the place of what is said, its provider filters it.
+        2. What is said.
+        3. The profile in force, for the stage of the step.
+        """
+        if "preferences" in self.held:
+            return dict(self.held)
+        asked = dict(said)
+        if "provider" in self.held and "model" in asked:
+            model, provider = asked.pop("model"), asked.pop("provider", None)
+            asked["preferences"] = [model if provider is None else f"{provider}/{model}"]
+        return {**asked, **self.held}
+
+
+def held(request: Request) -> dict[str, Any]:
+    """What holds for all to whom the agent of a recipe's step delegates on; nothing where no step asks.
+
+    The profile with the stage, and the list or the provider that whoever started the run insists on.
+    """
+    if request.step is None:
+        return {}
+    profile, stage = request.in_force
+    kept: dict[str, Any] = {"step": StepChoice(profile=profile, stage=stage, name=request.step.name)}
+    if request.preferences is not None:
+        kept["preferences"] = request.preferences
+    if request.provider is not None:
+        kept["provider"] = request.provider
+    return kept
 
 
 @dataclass(slots=True)

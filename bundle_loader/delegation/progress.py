@@ -48,6 +48,12 @@ class Progress:
             total = None if total is None or child.cost is None else total + child.cost
         return total
 
+    def trying(self, candidate: Candidate, route: Route) -> None:
+        """A candidate is about to be asked: it is noted where the work leaves this machine."""
+        leaving = route.leaving(candidate)
+        if leaving is not None and leaving not in self.notes:
+            self.notes.append(leaving)
+
     def hear(self, notes: Iterable[str]) -> None:
         """Take in what budgets said, once: an event of the stream, and a note of the result."""
         for note in notes:

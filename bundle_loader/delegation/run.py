@@ -249,11 +249,11 @@ class Run:
         outcome: Outcome = "failed"
         failure: ProviderFailure | None = None
         reason: str | None = None
-        state.shown = ""
-        state.simulated = candidate.simulated
+        state.shown, state.simulated = "", candidate.simulated
         self.now = (candidate, *step.remaining)
         try:
             await self._admit(candidate)
+            state.trying(candidate, self.route)
             own = self.spawner.spawn(self._context(step, left), meter, self.tools)
             spawned: AsyncIterator[Event | ChildEvent] = own if self.inbox is None else self.inbox.merged(own)
             try:

@@ -22,6 +22,7 @@ from bundle_loader.errors import SessionError
 from bundle_loader.events import TurnEvent
 from bundle_loader.masking import masked
 from bundle_loader.messages import Message, ToolCall, ToolResult
+from bundle_loader.routing.step import StepChoice, step_plain
 
 KEPT: Final = 30 * 86_400.0
 """Seconds for which a transcript is kept after its last line."""
@@ -342,6 +343,8 @@ def plain_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, StepChoice):
+        return step_plain(value)
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", exclude_defaults=True)
     if hasattr(value, "provider") and hasattr(value, "model"):

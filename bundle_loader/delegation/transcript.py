@@ -95,7 +95,8 @@ def first_line(id: str, *, agent: str, bundle: str, bundle_hash: str, at: float,
 def plain_list(begun: Begun) -> dict[str, Any]:
     """A list of models as a line holds it."""
     listed = [one.model_dump(mode="json", exclude_defaults=True) for one in begun.preferences]
-    return {"preferences": listed, "decided_by": str(begun.decided_by), "decision": begun.decision, "tier": begun.tier}
+    said = {"preferences": listed, "decided_by": str(begun.decided_by), "decision": begun.decision, "tier": begun.tier}
+    return {**said, "local_first": begun.local_first} if begun.local_first else said
 
 
 def written(messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -166,7 +167,8 @@ def _list(value: Mapping[str, Any]) -> Begun | None:
         listed = tuple(Preference.parse(one) for one in _typed(said, "preferences", list))
     except ValidationError:
         raise ValueError("'preferences' holds what is no preference") from None
-    return Begun(listed, DecidedBy(_typed(said, "decided_by", str)), _typed(said, "decision", str), tier)
+    profile = _typed(said, "local_first", str) if "local_first" in said else ""
+    return Begun(listed, DecidedBy(_typed(said, "decided_by", str)), _typed(said, "decision", str), tier, profile)
 
 
 def _take(found: Transcript, value: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.operations import (
     Answer,
     Append,
+    AtOnce,
     Close,
     Correct,
     Damaged,
@@ -36,6 +37,7 @@ from bundle_loader.ledger.operations import (
 )
 from bundle_loader.ledger.records import Record
 from bundle_loader.ledger.reports import costed, totals
+from bundle_loader.ledger.run_records import RunHeld, RunOperation
 from bundle_loader.ledger.store import LEASE, SqliteStorage
 from bundle_loader.ledger.waiting import Item, resolve, running_loop, taken
 
@@ -175,6 +177,12 @@ class Ledger:
         with suppress(LedgerError):  # closing gives everything back
             self._put(Item(Settle(asked.id, asked.charges(granted.tokens))))
 
+    async def change_run(self, asked: RunOperation) -> RunHeld:
+        """Carry out what concerns a run of a recipe; it is committed when this returns. Raises LedgerError."""
+        answer = await asyncio.shield(self.submit(asked))
+        assert isinstance(answer, RunHeld)
+        return answer
+
     async def settle(self, asked: Settle) -> Settled:
         """Enter what a call used, once. It is entered even when whoever waits leaves, and after the ledger was closed."""
         answer = await asyncio.shield(self.submit(asked))
@@ -262,10 +270,7 @@ class Ledger:
     def totals(
         self, by: str = "agent", *, simulated: bool = False, bundle: str | None = None, since: float | None = None
     ) -> list[dict[str, Any]]:
-        """Calls, tokens, cost and latency by `agent`, `model`, `provider`, `tier`, `family`, `profile` or `day`.
-
-        See `reports.totals`.
-        """
+        """Calls, tokens, cost and latency by one of `TOTALS_BY` (agent, model, provider, ...); see `reports.totals`."""
         return totals(self.query, by, simulated=simulated, bundle=bundle, since=since)
 
     # --- carrying out
@@ -351,7 +356,7 @@ class Ledger:
             self._damage = error
         if isinstance(error, Unwritable):
             self._failure = error
-            self._owed += [item.operation for item in items if not isinstance(item.operation, (Reserve, Prune))]
+            self._owed += [item.operation for item in items if not isinstance(item.operation, AtOnce)]
             self._answer(items, error)
         elif len(items) + len(self._owed) > 1:
             owed, self._owed = self._owed, []

@@ -79,5 +79,21 @@ CREATE TABLE resumed (delegation TEXT PRIMARY KEY, session TEXT NOT NULL, at REA
 CREATE INDEX resumed_session ON resumed (session);
 """
 
-MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS, _BREAKERS, _HOPS, _RESUMED)
+_RUNS = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, recipe TEXT NOT NULL, bundle TEXT NOT NULL, file TEXT NOT NULL, started REAL NOT NULL,
+    updated REAL NOT NULL, status TEXT NOT NULL, reason TEXT, simulated INTEGER NOT NULL, asked TEXT NOT NULL,
+    prints TEXT NOT NULL, told TEXT, holder TEXT, until REAL
+) STRICT;
+CREATE INDEX runs_started ON runs (started);
+CREATE TABLE run_steps (
+    run TEXT NOT NULL, id TEXT NOT NULL, step TEXT NOT NULL, stage TEXT NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL,
+    final INTEGER NOT NULL, at REAL NOT NULL, told TEXT NOT NULL, sets TEXT, output TEXT, PRIMARY KEY (run, id)
+) STRICT;
+CREATE TABLE run_answers (
+    run TEXT NOT NULL, id TEXT NOT NULL, yes INTEGER NOT NULL, note TEXT, at REAL NOT NULL, PRIMARY KEY (run, id)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_FIRST, _ACCOUNTS, _PRUNINGS, _BREAKERS, _HOPS, _RESUMED, _RUNS)
 """Each brings a file from its index to the next; `user_version` counts those that were run."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from bundle_loader.errors import LedgerError
 from bundle_loader.ledger.accounts import Hold
 from bundle_loader.ledger.records import CallRecord, Record
+from bundle_loader.ledger.run_records import RunHeld, RunOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,9 @@ class Unlease:
     call: str
 
 
-Operation: TypeAlias = Append | Reserve | Settle | Close | Correct | Open | Recover | Unlease | Prune
+Operation: TypeAlias = Append | Reserve | Settle | Close | Correct | Open | Recover | Unlease | Prune | RunOperation
+AtOnce: TypeAlias = Reserve | Prune | RunOperation
+"""What is carried out now or not at all: whoever asked is told, and may ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +196,13 @@ class Pruned:
     """What those calls cost as far as it is known, in picodollars."""
     unknown: int = 0
     """Calls whose cost is not known."""
+    runs: int = 0
+    """Runs of recipes."""
 
     @property
     def rows(self) -> int:
         """How many records."""
-        return self.delegations + self.attempts + self.calls
+        return self.delegations + self.attempts + self.calls + self.runs
 
     def and_then(self, step: Pruned) -> Pruned:
         """With what a later step took out."""
@@ -208,10 +213,11 @@ class Pruned:
             self.calls + step.calls,
             self.pico + step.pico,
             self.unknown + step.unknown,
+            self.runs + step.runs,
         )
 
 
-Answer: TypeAlias = Granted | Refused | Settled | Pruned | None
+Answer: TypeAlias = Granted | Refused | Settled | Pruned | RunHeld | None
 
 
 class Unwritable(LedgerError):

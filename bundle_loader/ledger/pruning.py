@@ -9,6 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from bundle_loader.ledger.operations import Prune, Pruned
+from bundle_loader.ledger.run_rows import forget_runs, old_runs
 
 _ZONES: Final = ("Etc/GMT+12", "Pacific/Kiritimati")
 """The last and the first zone in which a day begins."""
@@ -41,7 +42,8 @@ def prune(db: sqlite3.Connection, asked: Prune, now: float) -> Pruned:
     1. A tree of delegations goes when all of it had ended before; its attempts, hops, calls and feedback go with it.
     2. Calls and attempts whose delegation was never recorded go a day later: it may still be under way.
     3. Sums of accounts go when their window is over and nothing is reserved in it.
-    4. Whatever the running month counts stays, in any time zone.
+    4. Runs of recipes go with all that is kept of them when they had ended before; what waits or was cut off stays.
+    5. Whatever the running month counts stays, in any time zone.
     """
     before = min(asked.before, running_month(now))
     values = {"before": before, "most": -1 if asked.only_count else asked.most, "alone": before - _DAY}
@@ -49,8 +51,10 @@ def prune(db: sqlite3.Connection, asked: Prune, now: float) -> Pruned:
     db.execute(_OVER, values)
     delegations, attempts = (db.execute(f"SELECT COUNT(*) {which}", values).fetchone()[0] for which in (_DELEGATIONS, _ATTEMPTS))
     calls, known, pico = db.execute(f"SELECT COUNT(*), COUNT(cost_pico), COALESCE(SUM(cost_pico), 0) {_CALLS}", values).fetchone()
-    done = Pruned(before, delegations, attempts, calls, pico, calls - known)
+    runs = old_runs(db, before, int(values["most"]))
+    done = Pruned(before, delegations, attempts, calls, pico, calls - known, len(runs))
     if not asked.only_count:
+        forget_runs(db, runs)
         _take_out(db, values, done, now)
     db.execute("DROP TABLE temp.going")
     return done

@@ -155,6 +155,15 @@ QUESTIONS: Final[Mapping[str, str]] = MappingProxyType(
             ) AS since
             FROM breakers b LEFT JOIN reservations r ON r.id = b.probe ORDER BY b.provider, b.model, b.key
         """,
+        "runs": """
+            SELECT id, recipe, bundle, file, started, updated, status, reason, simulated, told, holder, until FROM runs
+            WHERE :since IS NULL OR started >= :since ORDER BY started DESC, id LIMIT :limit
+        """,
+        "runs that begin with": """
+            SELECT * FROM runs WHERE id >= :prefix AND substr(id, 1, length(:prefix)) = :prefix ORDER BY id LIMIT :limit
+        """,
+        "steps of a run": "SELECT * FROM run_steps WHERE run = :run ORDER BY rowid",
+        "answers of a run": "SELECT id, yes, note, at FROM run_answers WHERE run = :run",
         "closed": "SELECT key, until, reason FROM closed WHERE until > :now ORDER BY key",
     }
 )

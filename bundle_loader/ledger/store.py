@@ -35,6 +35,8 @@ from bundle_loader.ledger.pruning import prune
 from bundle_loader.ledger.questions import QUESTIONS
 from bundle_loader.ledger.records import Record
 from bundle_loader.ledger.rows import insert, insert_all
+from bundle_loader.ledger.run_records import AnswerRun, BeginRun, EndRun, HoldRun, KeepStep, TakeRun
+from bundle_loader.ledger.run_rows import change_run
 
 LEASE: Final = 30.0
 """Seconds after which a process that has not said that it is alive has lost what it held."""
@@ -132,6 +134,8 @@ class SqliteStorage:
                     books.close(operation)
                 case Open() | Recover() | Unlease():
                     appended += leases.change(self._db, operation)
+                case BeginRun() | TakeRun() | HoldRun() | KeepStep() | EndRun() | AnswerRun():
+                    answer = change_run(self._db, operation, now)
                 case Prune():
                     answer = prune(self._db, operation, now)
                     self._known.clear()

@@ -83,6 +83,15 @@ class Route:
     passed: tuple[Passed, ...] = field(default=(), repr=False)
     """Models that are down, or that budgets hold back, for which a candidate stands in."""
 
+    local_first: str = ""
+    """The profile that warns when the work leaves this machine, where one gave the list."""
+
+    def leaving(self, candidate: Candidate) -> str | None:
+        """What is said when a candidate that is not on this machine is tried, where that is to be said."""
+        if not self.local_first or candidate.local:
+            return None
+        return f"profile {self.local_first}: {candidate.provider}/{candidate.model} is not on this machine, so the work leaves it"
+
     @property
     def chosen(self) -> Candidate | None:
         """The first candidate; None when everything was rejected."""

@@ -14,7 +14,7 @@ from bundle_loader.declared.tree import Mapping, Node, Scalar, is_null, path_tex
 from bundle_loader.declared.tree import Sequence as List
 from bundle_loader.masking import masked
 from bundle_loader.routing.request import DecidedBy, Request
-from bundle_loader.routing.select import DECIDERS, Selection
+from bundle_loader.routing.select import DECIDERS, Selection, roles_lacking
 
 Keys: TypeAlias = tuple[str, ...]
 
@@ -302,11 +302,19 @@ def _detail(bundle: Bundle, agent: Agent, said: Selection) -> str:
 
 def _silent_caller(bundle: Bundle, request: Request) -> str:
     text = "it gives no preferences, model, tier, role or profile"
-    if request.stage is not None:
+    if request.stage is not None and request.step is None:
         text += "; a stage without a profile chooses nothing"
     if request.provider is not None:
         text += f"; its provider '{request.provider}' filters the list that wins"
     return text
+
+
+def _silent_step(bundle: Bundle, request: Request) -> str:
+    if request.step is None:
+        return "no recipe step asks"
+    who = f"step {request.step.name}" if request.step.name else "the step"
+    said = roles_lacking(bundle, request.step) or f"{who} names no preferences, tier or role"
+    return f"{said}, and no profile is in force"
 
 
 def _silent_agent(bundle: Bundle, request: Request) -> str:
@@ -327,7 +335,7 @@ def _silent_bundle(bundle: Bundle, request: Request) -> str:
 
 _SILENCE: Final[dict[DecidedBy, Callable[[Bundle, Request], str]]] = {
     DecidedBy.CALLER: _silent_caller,
-    DecidedBy.STEP: lambda bundle, request: "no recipe step asks",
+    DecidedBy.STEP: _silent_step,
     DecidedBy.PIN: lambda bundle, request: f"no settings pin '{request.agent.name}'",
     DecidedBy.AGENT: _silent_agent,
     DecidedBy.BUNDLE: _silent_bundle,

@@ -123,9 +123,10 @@ def budget(request: Request, candidate: Candidate, tier: str | None, standing: S
     if not standing.accounts and not standing.closed:
         return None
     # a budget for each delegation tree begins anew with this one, so no account of any other tree is meant
+    profile, stage = request.in_force
     facts = CallFacts(
         candidate.provider, candidate.model, family(candidate.model), request.agent.name, "",
-        request.profile, request.stage, request.role, tier, request.tags,
+        profile, stage, request.role, tier, request.tags,
     )  # fmt: skip
     said = candidate.config.get("max_tokens")
     listed = candidate.info.output_limit if candidate.info is not None else None

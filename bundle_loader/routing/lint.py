@@ -14,7 +14,9 @@ from bundle_loader.routing.lint_budgets import IsPriced, lint_budgets
 from bundle_loader.routing.lint_mcp import unknown_servers
 from bundle_loader.routing.lint_preferences import lint_preferences
 from bundle_loader.routing.lint_prices import PublicPrices, lint_prices
+from bundle_loader.routing.lint_profiles import lint_profiles
 from bundle_loader.routing.lint_providers import slow_free_tiers, unknown_kinds, unknown_order
+from bundle_loader.routing.lint_recipes import lint_recipes
 from bundle_loader.routing.lint_tiers import empty_lists, misspelt_tiers, unused_tiers
 from bundle_loader.routing.lint_tools import widened_tools
 
@@ -45,6 +47,8 @@ def lint(
     found += unused_tiers(bundle)
     found += empty_lists(bundle)
     found += misspelt_tiers(bundle)
+    found += lint_profiles(bundle)
+    found += lint_recipes(bundle, catalogues, known)
     found += unknown_servers(bundle)
     found += agents_to_use(bundle)
     for agent in bundle.agents.values():
@@ -53,7 +57,15 @@ def lint(
             key = "model_role" if agent.model_role else "provider_preferences"
             place = _role_place(bundle, agent) if agent.model_role else _place(bundle, agent)
             found.append(Fault(*place, key, _inherits(bundle, agent), "note", "agent-without-preferences"))
-    return sorted(set(found))
+    return _once_each(found)
+
+
+def _once_each(found: list[Fault]) -> list[Fault]:
+    """In file order; what is written once and used in several places, by an alias of YAML's, is told once."""
+    kept: dict[tuple[str, int, int, str, str], Fault] = {}
+    for fault in sorted(set(found)):
+        kept.setdefault((fault.file, fault.line, fault.column, fault.message, fault.rule), fault)
+    return list(kept.values())
 
 
 def without_preferences(bundle: Bundle) -> list[str]:

@@ -9,6 +9,7 @@ from bundle_loader.declared.agent import SLOT_KEYS
 from bundle_loader.declared.bundle import Bundle
 from bundle_loader.declared.fold import is_base
 from bundle_loader.declared.preference import WrittenPreference
+from bundle_loader.declared.tables import PROFILE_KEYS
 from bundle_loader.declared.tree import Mapping, Node, Scalar, Sequence, is_null, plain
 
 AGENT_LISTS = ("provider_preferences", "content_fallback")
@@ -35,7 +36,8 @@ def tables(bundle: Bundle) -> Iterator[tuple[str, Node]]:
             yield f"{table}.{name}", node
     for name, cells in _entries(_child(bundle.header, "profiles")):
         for stage, node in _entries(cells):
-            yield f"profiles.{name}.{stage}", node
+            if stage not in PROFILE_KEYS:
+                yield f"profiles.{name}.{stage}", node
 
 
 def agent_lists(bundle: Bundle, agent: str) -> Iterator[tuple[str, Node]]:

@@ -22,7 +22,7 @@ NOTHING = ("glob-matches-nothing", "model-not-listed", "unknown-provider")
 
 def lint_preferences(bundle: Bundle, catalogues: Mapping[str, Catalogue], providers: Mapping[str, str]) -> list[Fault]:
     """What is wrong with the elements of every list, at the place of each."""
-    judge = _Judge(catalogues, providers, bundle.model_order)
+    judge = Judge(catalogues, providers, bundle.model_order)
     found = list(chain.from_iterable(judge.faults(elements(key, node)) for key, node in tables(bundle)))
     for agent in bundle.agents.values():
         lists = (*(agent.preferences if agent.slot == "list" else ()), *agent.content_fallback)
@@ -34,7 +34,7 @@ def lint_preferences(bundle: Bundle, catalogues: Mapping[str, Catalogue], provid
     return found + list(_unplaced(bundle, judge))
 
 
-def _unplaced(bundle: Bundle, judge: _Judge) -> Iterator[Fault]:
+def _unplaced(bundle: Bundle, judge: Judge) -> Iterator[Fault]:
     """What comes from a list that nobody reaches any more but by extending it: said at whoever extends it."""
     for agent in bundle.agents.values():
         for item in agent.preferences if agent.slot == "list" else ():
@@ -42,14 +42,15 @@ def _unplaced(bundle: Bundle, judge: _Judge) -> Iterator[Fault]:
                 for rule, message in judge.findings(item):
                     written = bundle.contributions(agent.name)
                     place = position(written[-1].tree, ("extends",), key=True) if written else (agent.file, 1, 1)
-                    yield Fault(*place, "provider_preferences", f"{item}: {message}", _level(rule, item.optional), rule)
+                    yield Fault(*place, "provider_preferences", f"{item}: {message}", level_of(rule, item.optional), rule)
 
 
-def _level(rule: str, optional: bool | None) -> str:
+def level_of(rule: str, optional: bool | None) -> str:
+    """How much a rule matters for a preference."""
     return "note" if optional and rule in NOTHING else "warning"
 
 
-class _Judge:
+class Judge:
     """What is wrong with one preference, found out once."""
 
     def __init__(self, catalogues: Mapping[str, Catalogue], providers: Mapping[str, str], policy: OrderPolicy) -> None:
@@ -68,7 +69,7 @@ class _Judge:
                 continue
             self.placed.add((provider, model))
             for rule, message in self._findings(provider, model):
-                yield Fault(*element.place, element.key, message, _level(rule, element.written.optional), rule)
+                yield Fault(*element.place, element.key, message, level_of(rule, element.written.optional), rule)
 
     def findings(self, preference: Preference) -> tuple[tuple[str, str], ...]:
         """Rule and message of each thing that is wrong with a preference."""

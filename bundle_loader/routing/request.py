@@ -13,6 +13,8 @@ from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.pin import Pin
 from bundle_loader.declared.preference import Preference, check_config, split_pair
 from bundle_loader.errors import RequestError, did_you_mean
+from bundle_loader.routing.step import StepChoice as StepChoice
+from bundle_loader.routing.step import step_of
 
 Pair: TypeAlias = tuple[str, str]
 """A provider and a concrete model."""
@@ -50,6 +52,7 @@ class Choice(TypedDict, total=False):
     role: str | None
     profile: str | None
     stage: str | None
+    step: StepChoice | None
     parent: str | Pair | Sequence[Pair] | None
     config: Mapping[str, Any] | None
     local_only: bool
@@ -64,6 +67,8 @@ class Begun:
     decided_by: DecidedBy
     decision: str
     tier: str | None = None
+    local_first: str = ""
+    """The profile that gave the list, where that puts first what runs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,17 @@ class Request:
     """Seconds since the epoch; without it no model is too old."""
     begun: Begun | None = None
     """What a session that goes on was begun with; it holds in place of whatever would be decided now."""
+    step: StepChoice | None = None
+    """The step of a recipe whose work it is."""
+
+    @property
+    def in_force(self) -> tuple[str | None, str | None]:
+        """The profile and the stage that the work is done under: the caller's, else the step's."""
+        step = self.step or _NO_STEP
+        return self.profile or step.profile, self.stage or step.stage
+
+
+_NO_STEP: Final = StepChoice()
 
 
 def make_request(
@@ -108,6 +124,7 @@ def make_request(
     role: str | None = None,
     profile: str | None = None,
     stage: str | None = None,
+    step: StepChoice | Mapping[str, Any] | None = None,
     parent: str | Pair | Sequence[Pair] | None = None,
     config: Mapping[str, Any] | None = None,
     tools: bool = False,
@@ -143,6 +160,7 @@ def make_request(
         agent, own, provider, tier, role, profile, stage, parents(parent), _config(config),
         needed(needs, tools, structured or agent.output_schema is not None),
         input_floor, local_only, tags=tuple(tags), deadline=deadline or agent.limits.timeout or DEADLINE, now=now,
+        step=step_of(step),
     )  # fmt: skip
 
 

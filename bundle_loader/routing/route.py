@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bundle_loader.declared.bundle import Bundle
@@ -38,7 +39,8 @@ def route(
 
     `standing` is what the ledger knows; `price_of` gives the price of a candidate, or None where it is not known.
     """
-    selection = select(bundle, request, offers.aliases, offers.kinds)
+    here = [id for id, offer in offers.by_id.items() if offer.local and offer.configured]
+    selection = select(bundle, request, offers.aliases, offers.kinds, here)
     return route_selection(selection, mandated(bundle, request), offers, resolver, standing, price_of)
 
 
@@ -51,7 +53,7 @@ def route_selection(
     price_of: PriceOf = local_is_free,
 ) -> Route:
     """As `route`, for a list that was already selected."""
-    walk = _Walk(request, selection.tier, standing, price_of)
+    walk = _Walk(request, selection, standing, price_of)
     rejections = [Rejection(item.provider, item.model, reason, item) for item, reason in selection.refused]
     notes = list(selection.notes)
     for preference in selection.preferences:
@@ -64,7 +66,7 @@ def route_selection(
             for note in (None if offer is None else offer.note, resolved.note):
                 if note is not None and note not in notes:
                     notes.append(note)
-    return Route(
+    made = Route(
         request.agent.name,
         tuple(walk.candidates),
         tuple(rejections),
@@ -75,7 +77,10 @@ def route_selection(
         tuple(walk.barred),
         tuple(walk.waiting),
         tuple(walk.passed),
+        selection.local_first,
     )
+    leaving = made.leaving(made.chosen) if made.chosen is not None else None
+    return made if leaving is None else replace(made, notes=(*made.notes, leaving))
 
 
 def still_open(route: Route, request: Request, standing: Standing, price_of: PriceOf) -> bool:
@@ -122,13 +127,14 @@ def _listed_now(catalogue: Catalogue, id: str) -> ModelInfo | None:
 class _Walk:
     """The candidates so far, and what budgets had against others."""
 
-    def __init__(self, request: Request, tier: str | None, standing: Standing, price_of: PriceOf) -> None:
+    def __init__(self, request: Request, selection: Selection, standing: Standing, price_of: PriceOf) -> None:
         self.candidates: list[Candidate] = []
         self.barred: list[Bar] = []
         self.notes: list[str] = []
         self._request = request
         self._gates = gates_of(request)
-        self._tier = tier
+        self._tier = selection.tier
+        self._local_first = bool(selection.local_first)
         self._standing = standing
         self._price_of = price_of
         self.waiting: list[tuple[Candidate, Down]] = []
@@ -140,12 +146,18 @@ class _Walk:
         """Models of the preference at hand that budgets kept from being its best."""
 
     def admit(self, preference: Preference, offer: Offer | None, resolved: Resolved) -> Candidate | Rejection:
-        """A preference gives one candidate: the best model that passes the gates."""
+        """A preference gives one candidate: the best model that passes the gates.
+
+        A profile that is `local_first` takes what a local provider runs on this machine before what it has run elsewhere.
+        """
         if offer is None or resolved.reason is not None:
             return _reject(preference, offer, resolved.reason or "")
         reasons: list[str] = []
         best: ModelInfo | None = None
-        for model in resolved.models:
+        models: Iterable[ModelInfo] = resolved.models
+        if self._local_first and offer.local:
+            models = sorted(models, key=lambda model: not runs_here(offer, model))
+        for model in models:
             reason = reason_against(self._request, offer, model, self._gates)
             if reason is None and self._limited:
                 reason = self._over(preference, offer, model, resolved.stands_for, best)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from bundle_loader.declared.agent import Agent
 from bundle_loader.declared.bundle import SELF, Bundle
 from bundle_loader.declared.preference import Preference
+from bundle_loader.declared.recipe import RoleChoice, TierChoice
 from bundle_loader.errors import RequestError
 from bundle_loader.routing.request import DecidedBy, Request
+from bundle_loader.routing.step import Listed, StepChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +26,44 @@ class Selection:
     notes: tuple[str, ...] = ()
     refused: tuple[tuple[Preference, str], ...] = ()
     """Preferences that the caller's bare provider filtered out, with the reason."""
+    local_first: str = ""
+    """The profile that gave the list, where that is to warn when the work leaves this machine."""
 
 
 def select(
-    bundle: Bundle, request: Request, canonical: Mapping[str, str] | None = None, kinds: Mapping[str, str] | None = None
+    bundle: Bundle,
+    request: Request,
+    canonical: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    local: Iterable[str] = (),
 ) -> Selection:
     """The first that speaks wins. Raises RequestError for an unknown tier, role or profile, or when nobody speaks.
 
     A session that goes on keeps the list that it was begun with, whatever has become of bundle and settings since.
-    `canonical` maps provider aliases to ids and `kinds` ids to what they are instances of, for the caller's bare `provider`.
+    `canonical` maps provider aliases to ids and `kinds` ids to what they are instances of, for the caller's bare `provider`;
+    `local` are the mounted providers that run here, for profiles that are `local_first`.
     """
     begun = request.begun
     if begun is None:
         chosen = decided(bundle, request, canonical)
     else:
-        chosen = Selection(begun.preferences, begun.decided_by, f"{begun.decision}, as its session was begun", begun.tier)
+        said = f"{begun.decision}, as its session was begun"
+        chosen = Selection(begun.preferences, begun.decided_by, said, begun.tier, local_first=begun.local_first)
+    if chosen.local_first:
+        chosen = _with_local(chosen, tuple(local), canonical or {}, kinds or {})
     return _filtered(chosen, request.provider, canonical or {}, kinds or {})
 
 
 def decided(bundle: Bundle, request: Request, canonical: Mapping[str, str] | None = None) -> Selection:
-    """As `select`, before the caller's bare `provider` filters the list, and as if no session went on."""
+    """As `select`, but as written: without what runs here and the caller's bare `provider`, and as if no session went on."""
     chosen = next((said for decide in DECIDERS.values() if (said := decide(bundle, request)) is not None), None)
     if chosen is None:
         raise RequestError(_nobody(bundle, request.agent))
+    spoken = chosen.decided_by is DecidedBy.CALLER
+    if request.step is not None and not spoken and (lacking := roles_lacking(bundle, request.step)):
+        chosen = replace(chosen, notes=(*chosen.notes, lacking))
     inherited = chosen.decided_by is DecidedBy.PARENT and request.parent
-    if request.preferences is None and not inherited and bundle.provider_order:
+    if request.preferences is None and not inherited and not chosen.local_first and bundle.provider_order:
         chosen = _reordered(chosen, bundle.provider_order, canonical or {})
     return chosen
 
@@ -66,7 +81,7 @@ def mandated(bundle: Bundle, request: Request) -> Request:
 def _reordered(selection: Selection, order: tuple[str, ...], canonical: Mapping[str, str]) -> Selection:
     """Not deciders. Reordering of providers in settings is a stable sort, never applied to the caller's own list.
 
-    Nor to what the parent runs on.
+    Nor to what the parent runs on, nor to the cells of a profile that is `local_first`.
     """
     wanted = [canonical.get(name, name) for name in order]
 
@@ -91,9 +106,68 @@ def _caller(bundle: Bundle, request: Request) -> Selection | None:
     if request.role is not None:
         return Selection(bundle.role(request.role), by, f"role {request.role}")
     if request.profile is not None:
-        stage = f", stage {request.stage}" if request.stage else ""
-        return Selection(bundle.profile(request.profile, request.stage), by, f"profile {request.profile}{stage}")
+        return _cell(bundle, request.profile, request.in_force[1], by)
     return None
+
+
+def _cell(bundle: Bundle, profile: str, stage: str | None, by: DecidedBy, who: str = "") -> Selection:
+    cell = bundle.cell(profile, stage)
+    decision = f"{who}profile {profile}{f', stage {stage}' if stage else ''}"
+    tier = bundle.profile_tiers.get(profile, {}).get(cell)
+    first = profile if profile in bundle.local_first else ""
+    return Selection(bundle.profiles[profile][cell], by, decision, tier, local_first=first)
+
+
+def _step(bundle: Bundle, request: Request) -> Selection | None:
+    """2. The recipe step: its own preferences, tier or role, else the stage's cell of the profile in force."""
+    step, by = request.step, DecidedBy.STEP
+    if step is None:
+        return None
+    who = f"step {step.name}, " if step.name else "the step, "
+    listed = _spliced(bundle, step.preferences)
+    if listed:
+        return Selection(listed, by, f"{who}its own list")
+    if step.tier is not None:
+        return Selection(bundle.tier(step.tier), by, f"{who}tier {step.tier}", step.tier)
+    role = next((role for role in step.role if role in bundle.roles), None)
+    if role is not None:
+        return Selection(bundle.roles[role], by, f"{who}role {role}")
+    profile, stage = request.in_force
+    return None if profile is None else _cell(bundle, profile, stage, by, who)
+
+
+def _spliced(bundle: Bundle, listed: tuple[Listed, ...]) -> tuple[Preference, ...]:
+    found: list[Preference] = []
+    for item in listed:
+        if isinstance(item, TierChoice):
+            found += bundle.tier(item.tier)
+        elif isinstance(item, RoleChoice):
+            found += bundle.roles.get(item.role, ())
+        else:
+            found.append(item)
+    return tuple(found)
+
+
+def _with_local(
+    selection: Selection, local: tuple[str, ...], canonical: Mapping[str, str], kinds: Mapping[str, str]
+) -> Selection:
+    """A list that is local first, with the local providers that it does not name behind those that it does."""
+    named = [canonical.get(item.provider, item.provider) for item in selection.preferences]
+    more = tuple(Preference(provider=id, model="*") for id in local if id not in named and kinds.get(id) not in named)
+    here = {*local, *(kinds[id] for id in local if id in kinds)}
+    place = max((number for number, provider in enumerate(named, 1) if provider in here), default=0)
+    return replace(selection, preferences=(*selection.preferences[:place], *more, *selection.preferences[place:]))
+
+
+def roles_lacking(bundle: Bundle, step: StepChoice) -> str:
+    """The roles by which a step would go and that no table has, or nothing."""
+    lacking = [item.role for item in step.preferences if isinstance(item, RoleChoice) and item.role not in bundle.roles]
+    if not step.preferences and step.tier is None and not any(role in bundle.roles for role in step.role):
+        lacking += step.role
+    if not lacking:
+        return ""
+    who = f"step {step.name}" if step.name else "the step"
+    return f"{who}: no table in bundle '{bundle.name}' has the role {' or '.join(lacking)}"
 
 
 def _pin(bundle: Bundle, request: Request) -> Selection | None:
@@ -144,15 +218,13 @@ def _parent(bundle: Bundle, request: Request) -> Selection | None:
 
 DECIDERS: Final[dict[DecidedBy, Callable[[Bundle, Request], Selection | None]]] = {
     DecidedBy.CALLER: _caller,
+    DecidedBy.STEP: _step,
     DecidedBy.PIN: _pin,
     DecidedBy.AGENT: _agent,
     DecidedBy.BUNDLE: _bundle,
     DecidedBy.PARENT: _parent,
 }
-"""Who decides (first that speaks wins): what each says, or None.
-
-2. The recipe step: its own preferences, tier or role, else the stage's cell of the profile in force. It has no source yet.
-"""
+"""Who decides (first that speaks wins): what each says, or None."""
 
 
 def _unmet(bundle: Bundle, agent: Agent) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Running recipes: steps, loops, groups and approvals, checkpointed one by one in the ledger."""
