@@ -186,3 +186,12 @@ def test_a_bundles_recipes_are_checked_with_it(run: Callable[..., Ran], tmp_path
     assert ran.code == 1
     assert "r.yaml:7:53: ask-who.condition: does something else for provider 'anthropic'" in ran.out
     assert "lead-on.recipe: no file 'gone.yaml'" in ran.out
+
+
+def test_what_is_only_looked_at_in_a_usable_recipe_is_said(run: Callable[..., Ran], tmp_path: Path) -> None:
+    write(
+        tmp_path, {"r.yaml": HEAD.format(name="one") + "steps: [{id: a, agent: explroer, prompt: Look at all of it.}, {id: b}]\n"}
+    )
+    ran = run("check", "r.yaml")
+    said = "recipe one: not usable, so its agents and models, and branches on a provider, are not looked at yet: 1 error"
+    assert (ran.code, ran.out.splitlines()[-1].startswith(said)) == (1, True)

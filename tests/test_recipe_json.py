@@ -27,9 +27,10 @@ FOUND: list[tuple[str, Any]] = [
     ("as in [1] alone", [1]),
     ('a "quoted }" {"e": "}{"}', {"e": "}{"}),
     ('{"n": NaN} then {"f": 5}', {"f": 5}),
+    ('{"n": 1e999} then {"f": 6.5}', {"f": 6.5}),
     ('{"g": "\\u00e9\\n"}', {"g": "é\n"}),
 ]
-NONE = ["", "  ", "no", "{", "[1,", "{'a': 1}", "```json\nno\n```", "NaN"]
+NONE = ["", "  ", "no", "[-1e999]", "{", "[1,", "{'a': 1}", "```json\nno\n```", "NaN"]
 
 
 def test_which_json_is_meant() -> None:

@@ -379,5 +379,7 @@ async def test_work_that_was_cut_off_goes_on_in_its_session(tmp_path: Path) -> N
             await task
         (row,) = runs(host.ledger)
         done, _ = await ended(runner.resume(row["id"]))
+        paid = sum(call["cost"] for call in host.ledger.calls())
     assert (done.status, done.outputs) == ("done", {"a": "all of it"}), done.reason
+    assert done.cost == paid, "what was paid before it was cut off counts too, once"
     assert asked == ["Do it all.", "Do a part.", "(result)", GO_ON]

@@ -188,7 +188,8 @@ async def test_local_is_a_first_pass(opened: Opened, project: Workgraph, vendors
     """Ollama down: the next provider of the chain, with a line that says so; never under local_only."""
     world, _ = vendors
     async with opened() as host:
-        assert models(await host.run("start", {"model_profile": "local"}, workdir=project.project)) == {LOCAL}
+        here = await host.run("start", {"model_profile": "local"}, workdir=project.project)
+        assert (models(here), here.warnings) == ({LOCAL}, ())
         world.vendor("ollama").fault = Fault.status(503)
         world.requests.clear()
         hops = []
@@ -198,6 +199,9 @@ async def test_local_is_a_first_pass(opened: Opened, project: Workgraph, vendors
             if isinstance(event, RunDone):
                 assert event.result.status == "done", event.result.reason
                 assert all(not model.startswith("ollama/") for model in models(event.result))
+                left = [said for said in event.result.warnings if "is not on this machine, so the work leaves it" in said]
+                assert left, event.result.warnings
+                assert all("ollama" in said and ("503" in said or "down" in said) for said in left)
         assert [hop for hop in hops if hop[0] == "ollama" and hop[1] != "ollama"], hops
         assert all("503" in reason or "down" in reason for _, _, reason in hops)
         world.requests.clear()

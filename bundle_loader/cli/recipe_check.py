@@ -40,7 +40,8 @@ def print_recipe_check(
     number = {level: sum(fault.level == level for fault in faults) for level in ("error", "warning", "note")}
     told = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in number.items())
     steps = len(list(found.recipe.walk())) if found.recipe is not None else 0
-    read = f"{steps} step{'' if steps == 1 else 's'}" if found.recipe is not None else "not usable"
+    later = "not usable, so its agents and models, and branches on a provider, are not looked at yet"
+    read = f"{steps} step{'' if steps == 1 else 's'}" if found.recipe is not None else later
     summary = f"recipe {found.name}: {read}: {told}"
     ok = not number["error"] and not (strict and number["warning"])
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from bundle_loader.cli.run_told import (
     step_rows,
     told_json,
 )
-from bundle_loader.errors import RequestError, did_you_mean
+from bundle_loader.errors import RequestError, did_you_mean, one_line
 from bundle_loader.recipes.past import PastRun
 from bundle_loader.recipes.values import to_text
 
@@ -78,7 +79,13 @@ def _print_output(run: PastRun, name: str, json: bool) -> None:
     if json:
         as_json({name: outputs[name]})
     else:
-        typer.echo(to_text(outputs[name]))
+        text = to_text(outputs[name])
+        if sys.stdout.isatty():
+            for line in text.splitlines():
+                typer.echo(one_line(line, "\N{REPLACEMENT CHARACTER}"))
+        else:
+            # typer would take colours out; what is handed on is handed on as it is
+            sys.stdout.write(f"{text}\n")
 
 
 def _about(run: PastRun) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +57,7 @@ def watched(
     shown.asks = answer is Answer.ASK and approve is not None
 
     async def work(_: Host) -> RunResult:
+        _stopped_by_signals()
         async with aclosing(begin(approve)) as events:
             async for event in events:
                 shown.take(event)
@@ -63,11 +66,11 @@ def watched(
 
     try:
         result = with_host(host, work)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         shown.close()
         if shown.run is not None and not json:
             say(f"go on with: bundle-loader run resume {shown.run}", err=True)
-        raise
+        raise KeyboardInterrupt from None
     finally:
         shown.close()
     if json:
@@ -76,6 +79,18 @@ def watched(
         _tell(result, ledger, simulated=host.simulated)
     if code := exit_code(result):
         raise typer.Exit(code)
+
+
+def _stopped_by_signals() -> None:
+    """Whoever ends or leaves this process ends what its steps have started, as Ctrl-C does."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # one that is ignored (nohup) stays so; not every system and thread has handlers
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                loop.add_signal_handler(number, task.cancel)
 
 
 def resumed(kept: Kept, bundle: str | None, fault: list[str] | None, *, answer: Answer, ledger: Path | None, json: bool) -> None:
@@ -121,6 +136,7 @@ class Watch:
         self._steps: dict[str, _Live] = {}
         self._terminal = sys.stderr.isatty() and not json
         self._display: Any = None
+        self._warned: set[str] = set()
         self._held: list[str] | None = None
         """Lines that wait while a question stands on the terminal."""
         self.asks = False
@@ -132,8 +148,7 @@ class Watch:
             self.run = event.id
             marked = " [simulated]" if self._simulated else ""
             self._line(f"run {event.id} of {event.recipe}{marked}{' goes on' if event.resumed else ''}")
-            for warning in event.warnings:
-                self._line(f"warning: {warning}")
+            self._warn(event.warnings)
         elif isinstance(event, StepStarted):
             self._steps[event.id] = _Live(event.kind, self._clock())
             if not self._terminal:
@@ -150,7 +165,8 @@ class Watch:
             self._line(f"  {event.id}: waits for a yes: {cut(event.prompt)}")
         elif isinstance(event, RunDone):
             self.result = event.result
-            self._warn(event.result)
+            self.close()
+            self._warn(event.result.warnings)
         self._draw()
 
     def pause(self) -> None:
@@ -175,10 +191,11 @@ class Watch:
             self._display.stop()
             self._display = None
 
-    def _warn(self, result: RunResult) -> None:
-        self.close()
-        for warning in result.warnings:
-            self._line(f"warning: {warning}")
+    def _warn(self, warnings: tuple[str, ...]) -> None:
+        for warning in warnings:
+            if warning not in self._warned:
+                self._line(f"warning: {warning}")
+        self._warned.update(warnings)
 
     def _progress(self, id: str, event: StreamEvent) -> None:
         live = self._steps.get(id)

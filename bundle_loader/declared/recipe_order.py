@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from bundle_loader.declared.recipe_read import ReadStep, RecipeReading, all_steps
@@ -10,6 +11,7 @@ from bundle_loader.declared.tree import path_text
 from bundle_loader.errors import Fault, Hints
 
 _MAX_SEARCHES: Final = 100
+_NOT_IN_IDS: Final = re.compile(r"[/\[\]:]")
 
 
 def order_faults(reading: RecipeReading) -> list[Fault]:
@@ -40,6 +42,10 @@ class _Order:
         if not step.has("id"):
             self._fault(step, ("id",), "is missing; name the step, so that others and a resumed run can find it")
         elif step.id:
+            odd = _NOT_IN_IDS.search(step.id)
+            if odd is not None:
+                said = f"'{odd[0]}' may not stand in the id of a step: a run tells its rounds and the steps in it apart by it"
+                self._fault(step, ("id",), f"{said}; use letters, digits, '-' and '_'")
             first = self.first.setdefault(step.id, step)
             if first is not step:
                 line = node_at(first.tree, ("id",)).line

@@ -203,6 +203,8 @@ class Scope:
             return
         near = self.hints.near(name, sorted({*known, *self.later}))
         message = f"nobody sets '{name}'{near}; write it under 'context', or as the output of an earlier step"
+        if name == "steps":
+            message = "nobody sets 'steps'; write 'output: NAME' in the step that is meant, and {{NAME}} here"
         self.faults.append(Fault(*place, key, message, rule="unset-variable"))
 
     def _place(self, node: Node, offset: int, shown: str) -> tuple[str, int, int]:

@@ -61,6 +61,8 @@ _FITS: Final = {
     "args": ("python",),
 }
 """Key -> the kinds that it belongs to; any other key fits every kind."""
+_HIDDEN_IN_LOOPS: Final = ("recipe", "session", "date", "workdir")
+"""Variables that are always there, and whose names public recipes give to a loop's element."""
 _SYNONYMS: Final = (
     ("bash", "command", "shell"), ("prompt", "instruction", "message"), ("model_role", "role"), ("condition", "when"),
     ("while", "while_condition"), ("max_iterations", "max_while_iterations"), ("steps", "while_steps"),
@@ -174,6 +176,9 @@ class StepFinisher:
                 continue
             if not NAME.fullmatch(name):
                 self._fault(step, path, f"{name!r} is not a name of a variable; use letters, digits and '_'")
+            elif path[0] in ("as", "as_var") and name in _HIDDEN_IN_LOOPS:
+                message = f"hides what '{name}' says everywhere else; another name is clearer"
+                self._fault(step, path, message, level="warning", rule="recipe-style")
             elif name in (*ALWAYS, *WITHIN_LOOPS):
                 self._fault(step, path, f"'{name}' is always there; choose another name")
 

@@ -16,6 +16,7 @@ from bundle_loader.errors import RequestError, SessionError
 from bundle_loader.messages import Message
 from bundle_loader.routing.request import Begun, Request
 from bundle_loader.routing.select import decided
+from bundle_loader.routing.step import step_of
 
 _LISTS: Final = ("preferences", "model", "tier", "role", "profile")
 """Each of them says whose list is used; a new one takes the place of an old one."""
@@ -58,7 +59,8 @@ async def take_up(
             f"{found.unknown_calls} calls of tools were cut off: what they did is not known, and they were not run again"
         )
     restaged = "profile" in found.choice and choice.get("stage") not in (None, found.choice.get("stage"))
-    begun = None if restaged or _anew(found, choice) else found.begun
+    other_step = choice.get("step") is not None and step_of(choice["step"]) != step_of(found.choice.get("step"))
+    begun = None if restaged or other_step or _anew(found, choice) else found.begun
     return Resumed(found, journal, chosen_again(found, choice), {**found.vars, **vars}, tuple(notes), begun)
 
 

@@ -16,7 +16,7 @@ from bundle_loader.recipes.python_step import call_function
 from bundle_loader.recipes.scope import Frame
 from bundle_loader.recipes.shell import run_shell
 from bundle_loader.recipes.shell_text import prepare
-from bundle_loader.recipes.texts import fill, fill_value
+from bundle_loader.recipes.texts import fill, fill_value, render_prompt
 from bundle_loader.recipes.values import EMPTY, Values
 
 _SHOWN = 2000
@@ -41,7 +41,7 @@ async def act(ctx: Context, step: Step, frame: Frame, id: str, values: Values, t
         case PythonStep():
             return await _python(ctx, step, action, frame, values, timeout)
         case ApprovalStep(approval=approval):
-            prompt = fill(approval.prompt, values, frame.recipe.text_place(step.id, "approval"))
+            prompt = render_prompt(approval.prompt, values, frame.recipe.text_place(step.id, "approval"))
             answer = await ask(ctx, id, step.id, frame.stage.name, "approval", approval, prompt, values)
             if not answer.yes:
                 raise Denied(f"was denied{f': {answer.note}' if answer.note else ''}")
@@ -79,6 +79,8 @@ async def _shell(ctx: Context, step: Step, action: ShellStep, frame: Frame, valu
 
 async def _python(ctx: Context, step: Step, action: PythonStep, frame: Frame, values: Values, timeout: float | None) -> Done:
     _trusted(ctx, "a Python function")
+    # variables by which programs are found are guarded as in a command
+    prepare(":", values, frame.recipe.place(step.id), env=action.env)
     given: dict[str, Any] = fill_value(action.args, values)
     environment = {name: fill(text, values) for name, text in action.env.items()}
     folder = _folder(ctx, action.cwd, values)

@@ -12,9 +12,12 @@ from bundle_loader.declared.recipe import AgentStep, Step
 from bundle_loader.delegation.result import DelegationResult, DoneEvent
 from bundle_loader.delegation.run import Run
 from bundle_loader.errors import DeclarationError, Forbidden, NoAnswer, NoCandidate, ProviderFailure, RequestError, SessionError
+from bundle_loader.ledger.reports import costed
 from bundle_loader.messages import Message
+from bundle_loader.recipes.agents_there import stand_in
 from bundle_loader.recipes.context import Context
 from bundle_loader.recipes.done import Done, Facts
+from bundle_loader.recipes.expected import expected
 from bundle_loader.recipes.failures import Mistake, Unanswered
 from bundle_loader.recipes.json_text import json_in
 from bundle_loader.recipes.result import StepProgress, StepRecord
@@ -61,7 +64,10 @@ class _Asking:
         def filled(text: str) -> str:
             return fill(text, values)
 
-        self.agent = filled(action.agent)
+        self.agent, said = filled(action.agent), None
+        if ctx.simulated:
+            self.agent, said = stand_in(recipe, step.id, self.agent, ctx.bundle)
+        ctx.warn(*([said] if said else []))
         prompt = render_prompt(action.prompt, values, recipe.text_place(step.id, "prompt"))
         mode = filled(action.mode).strip()
         # agents that know modes look for them on the first line
@@ -81,13 +87,14 @@ class _Asking:
 
     async def first(self) -> Done:
         """The answer, asked for again once where it was to be JSON and is none."""
+        await self._paid_before()
         session = self._begun()
         done = await self._found(session) if session is not None else None
         if done is not None:
             return done
         result = await self._resumed(session) if session is not None else None
         if result is None:
-            result = await self._asked(self.prompt, self.step.output_schema)
+            result = await self._asked(self.prompt, self.step.output_schema or self._made_up())
         if self.step.output_schema is not None:
             return Done(result.data, data=True)
         text = result.text.strip()
@@ -96,6 +103,14 @@ class _Asking:
             again = await self._ask(JSON_ONLY, schema=_JSON, messages=messages)
             return Done(again.data)
         return Done(text, text=True)
+
+    def _made_up(self) -> dict[str, Any] | None:
+        """The shape of a simulated answer that nobody has written."""
+        ctx, recipe = self.ctx, self.frame.recipe
+        key = (recipe.file, recipe.name, self.step.id)
+        if ctx.made_up and key not in ctx.shapes:
+            ctx.shapes[key] = expected(recipe, self.step, ctx.find_recipe)
+        return ctx.shapes.get(key)
 
     # --- a delegation that was cut off
 
@@ -122,13 +137,18 @@ class _Asking:
             return None
         self.facts.delegation = found.delegations[-1] if found.delegations else session
         self.facts.provider, _, self.facts.model = found.models[-1].partition("/") if found.models else ("", "", "")
-        self.facts.spend(self._spent(self.facts.delegation))
         return Done(text, text=True)
 
-    def _spent(self, delegation: str) -> Any:
-        calls = self.ctx.checkpoints.ledger.calls(delegation)
-        costs = [call["cost"] for call in calls]
-        return None if not costs or None in costs else sum(costs)
+    async def _paid_before(self) -> None:
+        """Count what was paid for this step before the run was taken up: by tries that failed and by work that was cut off."""
+        kept = self.ctx.checkpoints.begun(self.id) if self.facts.attempts == 1 else None
+        if kept is None:
+            return
+        self.facts.spend(kept.record.cost)
+        if kept.record.status == "running" and kept.record.delegation is not None:
+            rows = await asyncio.to_thread(self.ctx.checkpoints.ledger.query, "calls of a tree", root=kept.record.delegation)
+            for row in rows:
+                self.facts.spend(costed(row)["cost"])
 
     async def _resumed(self, session: str) -> DelegationResult | None:
         """The rest of the session's work; None where none of its turns was finished, or it cannot be taken up."""
@@ -192,6 +212,7 @@ class _Asking:
             attempts=facts.attempts,
             profile=facts.profile,
             purpose=facts.purpose,
+            cost=facts.cost,
             delegation=run.base.id,
         )
         await self.ctx.checkpoints.keep(record, final=False, session=session)
@@ -200,6 +221,11 @@ class _Asking:
         facts = self.facts
         facts.provider, facts.model, facts.delegation = result.provider, result.model, result.id
         facts.spend(result.cost_with_children)
+        leaving = {said for candidate in result.route.candidates if (said := result.route.leaving(candidate)) is not None}
+        for note in leaving.intersection(result.notes):
+            first = next((f"{one.provider}/{one.model}: {one.reason}" for one in result.attempts if one.reason), None)
+            why = first or next((str(rejection) for rejection in result.rejections), "")
+            self.ctx.warn(f"{note} ({why})" if why else note)
         return result
 
 

@@ -63,6 +63,12 @@ class Context:
     """The variables that every recipe of the run has."""
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
     sessions: Sessions | None = None
+    simulated: bool = False
+    """All that the run asks is simulated."""
+    made_up: bool = False
+    """Nobody has said what simulated models answer: their answers have the keys that the recipe reads of them."""
+    shapes: dict[tuple[str, str, str], dict[str, Any] | None] = field(default_factory=dict)
+    """File, recipe and step -> the shape that is expected of its answer, where answers are made up."""
     warnings: dict[str, None] = field(default_factory=dict)
     steps: int = 0
     """How many steps were begun."""

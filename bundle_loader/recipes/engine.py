@@ -15,7 +15,7 @@ from bundle_loader.recipes.failures import Denied, EndsHere
 from bundle_loader.recipes.result import StepEnded, StepRecord
 from bundle_loader.recipes.scope import Frame
 from bundle_loader.recipes.steps import Steps
-from bundle_loader.recipes.texts import fill
+from bundle_loader.recipes.texts import render_prompt
 from bundle_loader.recipes.values import EMPTY, Lenient
 
 
@@ -77,7 +77,7 @@ class Engine(Steps):
             return
         values = frame.values()
         place = frame.recipe.text_place("", stage.name)
-        prompt = fill(approval.prompt, values, place)
+        prompt = render_prompt(approval.prompt, values, place)
         answer = await ask(self.ctx, id, stage.name, stage.name, "stage", approval, prompt, values)
         said = answer.note or None
         record = StepRecord(id, stage.name, stage.name, "stage", "done" if answer.yes else "failed", 1, reason=said)

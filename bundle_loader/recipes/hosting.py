@@ -14,6 +14,7 @@ from bundle_loader.delegation.run import Run
 from bundle_loader.delegation.sessions import Sessions
 from bundle_loader.errors import NoCandidate, RequestError
 from bundle_loader.ledger.ledger import Ledger
+from bundle_loader.providers.base import Provider
 from bundle_loader.recipes.approvals import approve
 from bundle_loader.recipes.context import Approve, RunRequest
 from bundle_loader.recipes.lookup import Recipes
@@ -36,6 +37,7 @@ class RunsRecipes:
     _variables: Mapping[str, str]
     """Its environment, of which shell steps get what is harmless."""
     _simulate: bool
+    _own: Mapping[str, Provider] | None
 
     @property
     def simulated(self) -> bool:
@@ -152,6 +154,7 @@ class RunsRecipes:
             sessions=self.sessions,
             environment=self._variables,
             simulated=self._simulate,
+            made_up=self._simulate and self._own is None,
         )
 
 

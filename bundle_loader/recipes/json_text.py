@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
@@ -19,7 +20,12 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number of JSON")
 
 
-_READER: Final = json.JSONDecoder(parse_constant=_no_number)
+def _number(word: str) -> float:
+    found = float(word)
+    return found if math.isfinite(found) else _no_number(word)
+
+
+_READER: Final = json.JSONDecoder(parse_constant=_no_number, parse_float=_number)
 
 
 def clean_json(text: str) -> dict[str, Any] | list[Any] | None:
@@ -118,6 +124,6 @@ def _within(text: str) -> Iterator[Any]:
 def _read(text: str) -> Any:
     """The JSON value that a text is; None where it is none."""
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, parse_float=_number)
     except (ValueError, RecursionError):
         return None

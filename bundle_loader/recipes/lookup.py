@@ -89,6 +89,9 @@ class Recipes:
 
     def _near(self, stem: str) -> str:
         known = sorted(self.bundle.recipes)
+        beside = next((stem + suffix for suffix in SUFFIXES if stem and (self.here / (stem + suffix)).is_file()), None)
+        if beside is not None:
+            return f"; there is a file of that name: write {beside}"
         near = did_you_mean(stem, known)
         if near or not known:
             return near or ", which has no recipes; write the path of a file"

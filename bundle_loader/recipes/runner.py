@@ -22,6 +22,7 @@ from bundle_loader.delegation.sessions import Sessions
 from bundle_loader.errors import LedgerError, RecipeFailed, StepFailed
 from bundle_loader.ledger.ledger import Ledger
 from bundle_loader.ledger.run_records import BeginRun, EndRun, HoldRun, TakeRun
+from bundle_loader.recipes.agents_there import agents_missing, agents_stood_in_for
 from bundle_loader.recipes.approvals import approve
 from bundle_loader.recipes.checkpoints import Checkpoints, Kept, from_row
 from bundle_loader.recipes.context import Approve as Approve
@@ -38,14 +39,15 @@ from bundle_loader.recipes.result import RunDone, RunEvent, RunResult, RunStarte
 from bundle_loader.recipes.scope import Frame, Limits, numbered
 from bundle_loader.recipes.stage_profiles import stage_profiles
 from bundle_loader.recipes.trust import untrusted_steps
-from bundle_loader.recipes.values import plain
+from bundle_loader.recipes.values import EMPTY, plain, writable
 
 
 class Runner:
     """Runs recipes of one bundle. `prepare` makes a delegation that is about to run, as `Host.prepare` does.
 
     `environment` is what commands may see of, `sleep` waits between tries, `lease` is the number of seconds after which
-    another process may go on with a run of one that says nothing any more.
+    another process may go on with a run of one that says nothing any more. `made_up` says that nobody wrote what its simulated
+    models answer.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Runner:
         environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         simulated: bool = False,
+        made_up: bool = False,
         lease: float = LEASE,
     ) -> None:
         self.bundle = bundle
@@ -71,6 +74,7 @@ class Runner:
         self.environment = os.environ if environment is None else environment
         self.sleep = sleep
         self.simulated = simulated
+        self.made_up = made_up
         self.lease = lease
 
     async def run(self, request: RunRequest) -> RunResult:
@@ -83,10 +87,11 @@ class Runner:
         A recipe that fails ends in a `RunDone` as well. Whoever stops listening cancels the run, which can be resumed.
         """
         recipe = request.recipe
-        given = given_variables(recipe, request.variables)
+        given: dict[str, Any] = plain(given_variables(recipe, request.variables))
         request = replace(request, variables=given, workdir=str(_folder(request.workdir)))
         if not request.trusted:
             self._refuse_untrusted(recipe)
+        self._refuse_unmanned(recipe)
         id, holder, now = str(uuid.uuid4()), new_holder(), self.clock()
         begun = BeginRun(
             id,
@@ -151,6 +156,11 @@ class Runner:
             said = f"recipe '{recipe.name}' comes from a source that is not trusted, and may not run commands or functions"
             raise RecipeFailed(f"{said}; trust it in your settings, or remove these steps:", faults=faults)
 
+    def _refuse_unmanned(self, recipe: Recipe) -> None:
+        faults = [] if self.simulated else agents_missing(recipe, self.find_recipe, self.bundle)
+        if faults:
+            raise RecipeFailed(f"recipe '{recipe.name}' names agents that are not there, so nothing was run:", faults=faults)
+
     async def _take(self, id: str, holder: str) -> None:
         """Hold a run from here on. Raises RecipeFailed."""
         dead: str | None = None
@@ -175,6 +185,8 @@ class _UnderWay:
         self.holder = holder
         self.queue: asyncio.Queue[RunEvent | None] = asyncio.Queue()
         self.profiles = stage_profiles(runner.bundle, request.recipe, request.variables)
+        stood_in = agents_stood_in_for(request.recipe, runner.find_recipe, runner.bundle) if runner.simulated else ()
+        self.warnings = (*self.profiles.warnings, *stood_in)
         self.frame: Frame | None = None
         day = datetime.fromtimestamp(started, UTC)
         workdir = Path(str(request.workdir))
@@ -194,9 +206,12 @@ class _UnderWay:
                 "date": day.astimezone().date().isoformat(),
                 "stage": "",
                 "step": {"id": "", "index": 0},
+                "_approval_message": EMPTY,
             },
             sleep=runner.sleep,
             sessions=runner.sessions,
+            simulated=runner.simulated,
+            made_up=runner.made_up,
         )
 
     async def events(self, kept: dict[str, Kept], *, resumed: bool) -> AsyncGenerator[RunEvent, None]:
@@ -204,7 +219,7 @@ class _UnderWay:
         self.ctx.checkpoints = Checkpoints(self.runner.ledger, self.id, self.holder, kept)
         tasks: list[asyncio.Future[Any]] = []
         try:
-            yield RunStarted(self.id, self.request.recipe.name, resumed, self.profiles.warnings)
+            yield RunStarted(self.id, self.request.recipe.name, resumed, self.warnings)
             work = asyncio.ensure_future(self._work())
             work.add_done_callback(lambda _: self.queue.put_nowait(None))
             tasks += [work, asyncio.ensure_future(self._hold(work))]
@@ -273,7 +288,7 @@ class _UnderWay:
         """The first frame: the recipe's variables, and the profiles in force."""
         request, recipe = self.request, self.request.recipe
         given = dict(request.variables)
-        self.ctx.warn(*self.profiles.warnings)
+        self.ctx.warn(*self.warnings)
         given = self.profiles.seen(recipe, given)
         self.frame = Frame(
             recipe,
@@ -295,7 +310,8 @@ class _UnderWay:
         warnings = tuple(self.ctx.warnings)
         rest = {name: value for name, value in said.items() if name not in ("reason", "waits_for")}
         kept_told = json.dumps({**known, "profiles": profiles, "warnings": warnings, **rest})
-        ended = EndRun(self.id, self.holder, status, said.get("reason"), kept_told)
+        reason = writable(said["reason"]) if said.get("reason") else None
+        ended = EndRun(self.id, self.holder, status, reason, kept_told)
         held = (await self.runner.ledger.change_run(ended)).held
         if not held:
             raise self._gone()

@@ -33,6 +33,11 @@ class Use:
     """Words that name variables, so that a value in them may reach any."""
     code_file: list[Word] = field(default_factory=list)
     """Files that are read as code."""
+    given: list[tuple[Need, str]] = field(default_factory=list)
+    """What it reads must be so."""
+    declared: list[tuple[str, Word]] = field(default_factory=list)
+    """Variables that are declared, with what is put into them."""
+    exported: list[str] = field(default_factory=list)
     shell_stdin: bool = False
     """True where a shell reads its commands from what it is given."""
 
@@ -61,6 +66,7 @@ def names(name: str, rest: list[Word], made: Use) -> None:
         made.plain(rest, f"in what '{name}' takes for a name or an option")
         made.any_name += rest
         made.mentions += rest if name == "unset" else []
+        _indexes(rest, made)
     if name == "read":
         found = [text for text in texts if text and text.isidentifier()]
         made.reads += found or ["REPLY"]
@@ -68,10 +74,17 @@ def names(name: str, rest: list[Word], made: Use) -> None:
         made.sets.append(("OPTARG", [Word(0, literal=None, names={"@"})]))
 
 
+def _indexes(rest: list[Word], made: Use) -> None:
+    """Names such as `a[n]`, in quotes too: the index is worked out."""
+    found = [name for word in rest if word.literal and "[" in word.literal for name in IDENTIFIER.findall(word.literal)]
+    made.typed += [(name, Need.NUMBER, "as an index") for name in found]
+
+
 def _printf(rest: list[Word], made: Use) -> None:
     if rest[0].literal == "-v" and len(rest) > 1:
         made.plain(rest[1:2], "as the name of a variable")
         made.any_name += rest[1:2]
+        _indexes(rest[1:2], made)
         made.sets.append((rest[1].literal or "*", rest[2:]))
         rest = rest[2:]
     elif rest[0].literal == "--":
@@ -89,13 +102,17 @@ def _declared(name: str, rest: list[Word], made: Use) -> None:
         target = found[1] if found is not None else word.literal if word.literal and word.literal.isidentifier() else None
         if "i" in flags and target:
             made.typed.append((target, Need.NUMBER, "in a variable that is declared as a number"))
+        if target and (name == "export" or "x" in flags):
+            made.exported.append(target)
         if "n" in flags and target and name != "export":
+            _indexes([word], made)
             made.typed.append((target, Need.PLAIN, "in a variable that names another"))
         if found is None or (set(flags) & set("aAn") and name != "export"):
             made.plain([word], f"in what '{name}' takes for a name or a list")
             made.any_name.append(word)
         if found is not None:
             made.sets.append((found[1], [word]))
+            made.declared.append((found[1], word))
 
 
 def tested(rest: list[Word], made: Use) -> None:

@@ -10,7 +10,7 @@ from bundle_loader.recipes.shell_builtins import Use
 from bundle_loader.recipes.shell_grammar import Grammar
 from bundle_loader.recipes.shell_programs import counts, use
 from bundle_loader.recipes.shell_simple import IDENTIFIER
-from bundle_loader.recipes.shell_tables import GUARDED
+from bundle_loader.recipes.shell_tables import COUNTED, GUARDED, MAKES
 from bundle_loader.recipes.shell_tree import (
     Assignment,
     Compound,
@@ -31,6 +31,9 @@ _MAX_VISITS: Final = 50_000
 _MAX_ROUNDS: Final = 200
 
 _LISTED: Final = re.compile(r'"\$\{([A-Za-z_]\w*)\[@\]\}"', re.ASCII)
+_PROMPTS: Final = re.compile(r"PS[0-4]|PROMPT_COMMAND")
+_A_LIST: Final = r"\b%s(?:\+?=\(|\[)|[ \t]-\w*[aA]\w*[^\n;]*\b%s\b|(?:mapfile|readarray)\b[^\n;]*\b%s\b"
+"""Where a name is that of a list."""
 Asked = tuple[int, Need, str]
 
 
@@ -59,11 +62,17 @@ class _Flow:
         self.own: list[Asked] = []
         self.lists: dict[str, list[Assignment]] = {}
         self.listed: list[tuple[str, Simple, tuple[Part, ...]]] = []
+        self.spread: list[tuple[Simple, tuple[Part, ...]]] = []
         self.any_name: list[Word] = []
         self.typed: set[str] = set()
         self.dynamic: list[tuple[Simple, tuple[Part, ...]]] = []
         self.calls: set[tuple[str, tuple[int, ...]]] = set()
         self.visits = 0
+        self.exported = list(given)
+        self.made = False
+        """Whether make is run."""
+        self.last = re.search(r"(?<!\w)_(?!\w)", grammar.text) is not None
+        """Whether `$_` is read: the last word of the command before."""
         self.everywhere: list[Part] = []
         """What `exec < ...` gives to all commands to read."""
         for node in walk(root):
@@ -86,6 +95,8 @@ class _Flow:
                 self._written(node, node.redirects, inside)
                 if node.variable:
                     self.edges.append((node.variable, tuple(node.words)))
+                if node.kind == "select":
+                    self.edges.append(("REPLY", inside))
                 for part in parts(node):
                     self.visit(part, inside if isinstance(part, Script) else reads)
             case Word():
@@ -106,6 +117,8 @@ class _Flow:
             self.visit(part, inside)
         if not node.words:
             return
+        if self.last:
+            self.edges.append(("_", tuple(node.words)))
         name = node.words[0].literal
         if name in self.functions:
             self.edges.append(("@", tuple(node.words[1:])))
@@ -118,6 +131,8 @@ class _Flow:
         listed = _LISTED.fullmatch(node.words[0].raw)
         if listed is not None:
             self.listed.append((listed[1], node, inside))
+        elif any(_LISTED.fullmatch(word.raw) for word in node.words):
+            self.spread.append((node, inside))
         else:
             self._used(node, use(node.words), inside)
 
@@ -133,9 +148,32 @@ class _Flow:
             whole = [*(words or ()), *added, *node.words[1:]]
             self._used(Simple(words=whole, redirects=node.redirects), use(whole), inside)
 
+    def _spread(self, node: Simple, inside: tuple[Part, ...]) -> None:
+        """`command "${name[@]}"`: the elements of a list stand there, where all that is ever in it stands in the script."""
+        words: list[Word] = []
+        for word in node.words:
+            listed = _LISTED.fullmatch(word.raw)
+            name = listed[1] if listed is not None else ""
+            lists = self.lists.get(name, [])
+            read = re.search(rf"\b(?:read|mapfile|readarray)\b[^\n;]*\b{name}\b", self.grammar.text)
+            if lists and read is None and all(one.elements is not None for one in lists):
+                words += [element for one in lists for element in one.elements or ()]
+            else:
+                words.append(word)
+        self._used(Simple(words=words, assignments=node.assignments, redirects=node.redirects), use(words), inside)
+
     def _used(self, node: Simple, used: Use, inside: tuple[Part, ...]) -> None:
         self.own += used.own
-        self.sinks += [((word,), need, why) for word, need, why in used.needs]
+        self.sinks += [((word, *(inside if word.scripts else ())), need, why) for word, need, why in used.needs]
+        self.sinks += [(inside, need, why) for need, why in used.given]
+        self.exported += used.exported
+        for name, word in used.declared:
+            if re.search(_A_LIST % (name, name, name), self.grammar.text):
+                self.sinks.append(((word,), Need.NO_LIST, f"in '{name}', which is a list"))
+        if (node.words[0].literal or "").rsplit("/", 1)[-1] in MAKES:
+            self.made = True
+            words = [word for one in node.assignments for word in one.words]
+            self.sinks.append((tuple(words), Need.PLAIN, "in the environment of make, for which it is code"))
         self.edges += [(target, tuple(words)) for target, words in used.sets]
         self.edges += [(target, inside) for target in used.reads]
         self.grammar.sinks += [({name}, need, why) for name, need, why in used.typed]
@@ -177,11 +215,18 @@ class _Flow:
         """What a command writes to a file may come back from it."""
         for redirect in redirects:
             if ">" in redirect.sign:
-                sources = (*node.words, *getattr(node, "scripts", ())) if isinstance(node, (Simple, Compound)) else ()
+                sources: tuple[Part, ...] = ()
+                if isinstance(node, (Simple, Compound)):
+                    sources = (*node.words, *getattr(node, "scripts", ()))
+                name = node.words[0].literal if isinstance(node, Simple) and node.words else None
+                if name in self.functions or name == "exec":
+                    sources = (self.root,) if name == "exec" else (node,)
                 self.edges.append((_name_of(redirect.word), (*sources, *inside)))
 
     def _assigned(self, assignment: Assignment, inside: tuple[Part, ...]) -> None:
         words = tuple(assignment.words)
+        if _PROMPTS.fullmatch(assignment.name) and any("$(" in word.raw or "`" in word.raw for word in words):
+            raise Unclear(words[0].start, f"a command in {assignment.name}")
         self.lists.setdefault(assignment.name, []).append(assignment)
         self.edges.append((assignment.name, (*words, *(inside if any(word.scripts for word in words) else ()))))
 
@@ -189,6 +234,8 @@ class _Flow:
         """Everything that is asked of the references, after all flows are followed to their ends."""
         for name, node, inside in self.listed:
             self._by_list(name, node, inside)
+        for node, inside in self.spread:
+            self._spread(node, inside)
         for node, inside in list(self.dynamic):
             self._named(node, inside)
         self.edges += [(name, (word,)) for name, word in self.grammar.assigned]
@@ -207,9 +254,15 @@ class _Flow:
             if GUARDED.fullmatch(name):
                 why = f"in {name}, by which programs are found or run"
                 asked += [(number, Need.PLAIN, why) for number in numbers]
+            if name in COUNTED:
+                asked += [(number, Need.NUMBER, f"in {name}, which is a number") for number in numbers]
         sinks = [*self.sinks]
         for names, need, why in self.grammar.sinks:
-            sinks.append(((Word(0, literal=None, names=names),), need, why))
+            all_names = self._named_in(names) if need is Need.NUMBER else names
+            sinks.append(((Word(0, literal=None, names=all_names),), need, why))
+        if self.made:
+            why = "in the environment of make, for which it is code"
+            sinks.append(((Word(0, literal=None, names=set(self.exported)),), Need.PLAIN, why))
         if self._reaching(self.any_name):
             sinks.append(((Word(0, literal=None, names={"*"}),), Need.PLAIN, "where a value names the variable that is read"))
         mentioned = {name for target, nodes in self.edges if target in self.typed for name in _mentioned(nodes)}
@@ -220,6 +273,19 @@ class _Flow:
         for nodes, need, why in sinks:
             asked += [(number, need, why) for number in sorted(self._reaching(nodes))]
         return asked
+
+    def _named_in(self, names: set[str]) -> set[str]:
+        """These variables, and those whose names the script puts into them: arithmetic goes on to what a name names."""
+        found, waiting = set(names), list(names)
+        while waiting:
+            name = waiting.pop()
+            for target, nodes in self.edges:
+                if target == name:
+                    words = [one.literal for one in nodes if isinstance(one, Word) and one.literal]
+                    more = {other for text in words for other in IDENTIFIER.findall(text)} - found
+                    found |= more
+                    waiting += more
+        return found
 
     def _reaching(self, nodes: Iterable[Part]) -> set[int]:
         """The references whose values may be part of what these hold or write."""
@@ -258,8 +324,10 @@ class _Flow:
 
 def _name_of(word: Word) -> str:
     """Under which name what is in the file of that path is kept among the variables."""
-    if word.literal is not None:
-        return f"file {word.literal.removeprefix('./')}"
+    # whatever folder it lies in: the same one may be written in many ways
+    last = word.raw.strip("\"'").rpartition("/")[2]
+    if word.literal is not None or ("/" in word.raw and last and "$" not in last and "{" not in last):
+        return f"file {last if word.literal is None else word.literal.rpartition('/')[2]}"
     return f"file {' '.join(sorted(word.names)) or word.raw}"
 
 

@@ -23,8 +23,11 @@ _ENDS: Final = frozenset({"then", "elif", "else", "fi", "do", "done", "esac", "}
 _FUNCTION: Final = re.compile(r"([A-Za-z_][\w.:-]*)[ \t]*\([ \t]*\)", re.ASCII)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ASSOCIATIVE: Final = re.compile(
-    r"\b(?:declare|local|typeset|readonly)[ \t]+-[a-zA-Z]*A[a-zA-Z]*((?:[ \t]+[A-Za-z_]\w*)+)", re.ASCII
+    r"(?:^|[;&|({]|\b(?:do|then|else))[ \t]*(?:declare|local|typeset|readonly)[ \t]+-[a-zA-Z]*A[a-zA-Z]*"
+    r"((?:[ \t]+[A-Za-z_]\w*)+)",
+    re.ASCII | re.MULTILINE,
 )
+_PLAINLY: Final = re.compile(r"\b(?:declare|local|typeset|readonly|unset)[ \t]+((?!-[a-zA-Z]*A)[^;\n]*)", re.ASCII)
 _OPTIONS: Final = re.compile(
     r"expand_aliases|extglob|\bset[ \t][^\n;]*posix|POSIXLY_CORRECT|command_not_found_handle|BASH_COMPAT|compat[0-9]"
 )
@@ -37,6 +40,9 @@ class Grammar(Simples):
         super().__init__(text, spans)
         for found in _ASSOCIATIVE.finditer(text):
             self.associative |= set(found[1].split())
+        for found in _PLAINLY.finditer(text):
+            # the same name may be a list with numbers elsewhere
+            self.associative -= set(_IDENTIFIER.findall(found[1]))
 
     def whole(self) -> Script:
         """All of it."""
@@ -237,10 +243,13 @@ class Grammar(Simples):
             if self.sign not in (" ", "\t", "\n", ";"):
                 raise self.fail("the variable of a loop")
             self.lines()
-            if not self.sees(";") and self._keyword("in", "do") == "do":
+            if self.sees(";"):
+                made.words.append(Word(self.at, literal=None, names={"@"}))
+            elif self._keyword("in", "do") == "do":
                 made.words.append(Word(self.at, literal=None, names={"@"}))
                 return self._loop_body(made)
-            made.words += self._list(";\n")
+            else:
+                made.words += self._list(";\n")
         self.blank()
         if self.sees(";") and not self.sees(";;"):
             self.at += 1

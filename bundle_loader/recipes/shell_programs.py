@@ -11,14 +11,18 @@ from bundle_loader.recipes.shell_tables import (
     AMOUNT,
     ASSIGNS,
     CHECKSUMS,
+    CODE_BEHIND,
     CODE_LETTERS,
     CODE_MODULES,
     CODE_OPTIONS,
     CONTAINERS,
     DATA,
+    FILTER_TAKES,
     FILTERS,
+    GLUED,
     LANGUAGES,
     NAMES,
+    NO_LETTERS,
     NODE_CODE,
     NODE_TAKES,
     OPTIONS_ACT,
@@ -66,7 +70,7 @@ def _read(words: list[Word], made: Use, depth: int) -> None:
     elif PYTHONS.fullmatch(name):
         _interpreter(rest, made, why, PYTHON_CODE, PYTHON_TAKES)
     elif name in SCRIPTED:
-        _interpreter(rest, made, why, NODE_CODE, NODE_TAKES)
+        _interpreter(rest, made, why, NODE_CODE, NODE_TAKES, words=True)
     elif name in FILTERS:
         _filter(name, rest, made, why)
     elif name in LANGUAGES:
@@ -79,13 +83,20 @@ def _read(words: list[Word], made: Use, depth: int) -> None:
     elif name in WRAPPERS:
         _wrapped(name, rest, made, depth)
     elif name not in DATA:
-        _general(rest, made, depth, container=name in CONTAINERS)
+        _general(rest, made, depth, container=name in CONTAINERS, behind=_behind(name, rest))
     if name in OPTIONS_ACT:
         _options(name, rest, made)
 
 
+def _behind(name: str, rest: list[Word]) -> frozenset[str]:
+    """The short options of a program behind which a command stands."""
+    found = [CODE_BEHIND.get(f"{name} {word.literal}", frozenset()) for word in rest if word.literal]
+    return CODE_BEHIND.get(name, frozenset()).union(*found)
+
+
 def _braces(word: Word) -> bool:
-    return word.literal is not None and "{" in word.literal and "}" in word.literal and word.raw == word.literal != "{}"
+    text = word.literal
+    return text is not None and "{" in text and "}" in text and ("," in text or ".." in text) and word.raw == text
 
 
 def _vanishing(first: Word, rest: list[Word], made: Use, depth: int) -> None:
@@ -116,6 +127,8 @@ def _shell_code(name: str, rest: list[Word], made: Use, why: str) -> None:
         made.sets.append(("@", rest[1:]))
         made.stdin = why
     if name in ("mapfile", "readarray"):
+        if "-C" in texts:
+            made.reads.append("@")
         made.reads.append(next((text for text in reversed(texts) if text and text.isidentifier()), "MAPFILE"))
 
 
@@ -144,7 +157,7 @@ def _shell(rest: list[Word], made: Use, why: str) -> None:
             skip = 1 if short and ("o" in text or "O" in text) else 0
         elif coded:
             made.shell.append((text, rest[index + 1 :]))
-            made.sets.append(("@", rest[index + 1 :]))
+            made.sets += [("@", rest[index + 1 :]), ("0", rest[index + 1 : index + 2])]
             return
         else:
             made.code_file.append(word)
@@ -155,12 +168,21 @@ def _shell(rest: list[Word], made: Use, why: str) -> None:
     made.shell_stdin = True
 
 
-def _interpreter(rest: list[Word], made: Use, why: str, code: re.Pattern[str], taking: frozenset[str]) -> None:
-    """Options, of which some take a word; then code or a file of code; then arguments, which may be anything."""
+def _interpreter(
+    rest: list[Word], made: Use, why: str, code: re.Pattern[str], taking: frozenset[str], *, words: bool = False
+) -> None:
+    """Options, of which some take a word; then code or a file of code; then arguments, which may be anything.
+
+    `words`: a long option that is not known may take a word too, and `eval` is a command that takes code.
+    """
     skip = 0
+    filed = False
     for index, word in enumerate(rest):
         text = word.literal
-        if skip:
+        if filed:
+            if code.fullmatch(text or ""):
+                made.plain(rest[index + 1 : index + 2], why)
+        elif skip:
             skip -= 1
             made.plain([word], why)
         elif text is None:
@@ -181,8 +203,13 @@ def _interpreter(rest: list[Word], made: Use, why: str, code: re.Pattern[str], t
             made.code_file.append(word)
             if text.startswith(("/dev/", "/proc/")):
                 made.stdin = why
-            return
-    made.stdin = why
+            if words and text in ("eval", "repl"):
+                made.plain(rest[index + 1 :], why)
+            before = rest[index - 1].literal or "" if index else ""
+            if not words or not before.startswith("--") or "=" in before:
+                return
+            filed = True
+    made.stdin = "" if filed else why
 
 
 def _filter(name: str, rest: list[Word], made: Use, why: str) -> None:
@@ -211,6 +238,11 @@ def _filter(name: str, rest: list[Word], made: Use, why: str) -> None:
             program = True
             skip = 1
             made.plain(rest[index : index + 2], why)
+            if any(_STDIN.search(one.literal or "") for one in rest[index : index + 2]):
+                made.stdin = why
+        elif text in FILTER_TAKES:
+            skip = 1
+            made.plain(rest[index + 1 : index + 2], why)
         elif text in ("-v", "-F", "--assign", "--field-separator") and name.endswith("awk"):
             skip = 1
             for number in (number for one in rest[index + 1 : index + 2] for number in one.refs):
@@ -222,6 +254,10 @@ def _filter(name: str, rest: list[Word], made: Use, why: str) -> None:
             made.plain([word], why)
 
 
+_STDIN = re.compile(r"^-$|=-$|^-\w*f-$|/dev/|/proc/")
+"""A file name that means what is given to read."""
+
+
 def _wrapped(name: str, rest: list[Word], made: Use, depth: int) -> None:
     replaced = (
         [word.literal for before, word in pairwise(rest) if before.literal in ("-I", "-i", "-J")] if name == "xargs" else []
@@ -231,6 +267,8 @@ def _wrapped(name: str, rest: list[Word], made: Use, depth: int) -> None:
         assigns = ASSIGNS.match(word.lead)
         if text is None and assigns is not None:
             made.sets.append((assigns[1], [word]))
+            if word.splits():
+                made.plain([word], "outside of quotes, where it may be several words")
             continue
         if name == "command" and text in ("-v", "-V"):
             return
@@ -240,9 +278,13 @@ def _wrapped(name: str, rest: list[Word], made: Use, depth: int) -> None:
                 return
             if name == "xargs" and text is not None and (runs_code(text) or any(one in text for one in ["{}", *replaced] if one)):
                 made.stdin = "in what xargs gives to a command that reads it as code"
+            acting = [word.literal for word in rest[index:] if (word.literal or "").rsplit("/", 1)[-1] in OPTIONS_ACT]
+            if name == "xargs" and acting and rest[-1].literal != "--":
+                made.given.append((Need.NO_OPTIONS, f"in what xargs gives to '{acting[0]}'"))
             _read(rest[index:], made, depth + 1)
             option = rest[index - 1].literal or "" if index else ""
-            if text is not None and option.startswith("-") and "=" not in option and rest[index + 1 :]:
+            takes = option.startswith("-") and "=" not in option and not GLUED.fullmatch(option)
+            if text is not None and takes and rest[index + 1 :]:
                 # it may be what the option before takes, and the command comes after
                 _wrapped(name, rest[index + 1 :], made, depth + 1)
             return
@@ -268,17 +310,17 @@ def runs_code(name: str) -> bool:
     return any(name in names for names in known) or name == "eval" or PYTHONS.fullmatch(name) is not None
 
 
-def _general(rest: list[Word], made: Use, depth: int, *, container: bool = False) -> None:
+def _general(rest: list[Word], made: Use, depth: int, *, container: bool = False, behind: frozenset[str] = frozenset()) -> None:
     """A command that is not known: code may stand behind `-c` and its like, or be given to an interpreter that it starts."""
     for index, word in enumerate(rest):
         text = word.literal
         if text is None:
             option = word.lead.split("=")[0]
-            if option in CODE_OPTIONS and "=" in word.lead:
+            if (_code_option(option) and "=" in word.lead) or option in behind:
                 made.plain([word], f"behind '{option}'")
             continue
         after = rest[index + 1 : index + 2]
-        if text in CODE_OPTIONS or CODE_LETTERS.fullmatch(text):
+        if _code_option(text) or text in behind or (CODE_LETTERS.fullmatch(text) and text not in NO_LETTERS):
             made.plain(after, f"behind '{text}'")
         elif text in STARTS:
             words = [word for word in rest[index + 1 :] if not (word.literal or "").startswith("-")]
@@ -289,12 +331,22 @@ def _general(rest: list[Word], made: Use, depth: int, *, container: bool = False
             return
 
 
+def _code_option(text: str) -> bool:
+    """Whether code stands behind an option, which programs may know by its beginning too."""
+    return text in CODE_OPTIONS or (len(text) > 4 and text.startswith("--") and any(one.startswith(text) for one in CODE_OPTIONS))
+
+
 def _options(name: str, rest: list[Word], made: Use) -> None:
     """A value at the beginning of a word of a command whose options act."""
     before = ""
     for word in rest:
         if word.literal == "--":
             return
-        if word.first is not None and before not in VALUE_OPTIONS:
-            made.own.append((word.first, Need.NO_DASH, f"as an argument of '{name}'"))
+        leading = word.leading() if before not in VALUE_OPTIONS else None
+        if leading is not None:
+            # a variable may hold any word or line of a value
+            need = Need.NO_OPTIONS if leading.names or leading.scripts else Need.NO_DASH
+            made.needs.append((leading, need, f"as an argument of '{name}'"))
+        if word.splits():
+            made.needs.append((word, Need.NO_OPTIONS, f"outside of quotes as an argument of '{name}'"))
         before = word.literal or ""

@@ -18,7 +18,8 @@ LANGUAGES: Final = _words(
     "perl ruby php lua luajit tclsh wish expect osascript pwsh powershell cmd Rscript R julia octave gnuplot groovy scala "
     "ghci runghc elixir erl iex swift ts-node tsx m4 bc dc ed ex vi vim nvim emacs gdb lldb make gmake cmake ninja just task "
     "sqlite3 psql mysql mariadb duckdb redis-cli mongosh yq xq ssh scp sftp rsync rsh mosh su runuser at batch crontab "
-    "parallel watch script tmux screen systemd-run nix-shell xterm"
+    "parallel watch script tmux screen systemd-run nix-shell xterm hyperfine concurrently nodemon entr socat lftp ftp adb "
+    "ansible pssh fzf mongo jshell xonsh nu guile sbcl clisp racket clojure ocaml"
 )
 """Programs of which every word, and what they read, may be code."""
 SHELL_CODE: Final = _words("eval trap source . alias bind complete compgen enable fc mapfile readarray hash")
@@ -59,11 +60,28 @@ CODE_OPTIONS: Final = _words(
     "--checkpoint-action --compress-program --rsh --upload-pack --receive-pack --open-files-in-pager --exec-path --ssh-command "
     "--shell --pager --editor --init-command --filter --pre --split-string"
 )
+CODE_BEHIND: Final[dict[str, frozenset[str]]] = {
+    "tar": _words("-I -F"),
+    "zip": _words("-TT"),
+    "fd": _words("-x -X"),
+    "git rebase": _words("-x"),
+    "git clone": _words("-u"),
+    "git difftool": _words("-x"),
+}
+"""Short options behind which a command stands, by program (and for git by its command)."""
+FILTER_TAKES: Final = _words("-l --line-length -i --include --load")
+"""Options of awk and sed that take the next word."""
+MAKES: Final = _words("make gmake")
+"""Programs for which every variable of the environment is a part of their code."""
 CONTAINERS: Final = _words("docker podman nerdctl kubectl oc lxc crictl vagrant")
 """Programs that run whatever stands behind `run` or `exec` elsewhere."""
 CODE_MODULES: Final = _words("timeit IPython pdb cProfile profile trace code runpy")
 """Modules of Python that take code as an argument."""
 CODE_LETTERS: Final = re.compile(r"-[A-Za-z]{0,3}[ce]")
+NO_LETTERS: Final = _words("-name -type -size -node -file -mode -date -time -base -line -None -none")
+"""Options of one dash that are words, as those of find."""
+GLUED: Final = re.compile(r"-[A-Za-z][^A-Za-z].*")
+"""A short option with what it takes."""
 ASSIGNS: Final = re.compile(r"([A-Za-z_]\w*)\+?=", re.ASCII)
 AMOUNT: Final = re.compile(r"[0-9.]+[smhdKMG]?")
 BINARY: Final = _words("= == != < > -eq -ne -lt -le -gt -ge -nt -ot -ef")
@@ -71,5 +89,9 @@ UNARY: Final = re.compile(r"-[a-zA-Z]")
 GUARDED: Final = re.compile(
     r"PATH|IFS|ENV|BASH_ENV|BASH_.*|PS[0-4]|PROMPT_COMMAND|SHELLOPTS|BASHOPTS|SHELL|CDPATH|FPATH|HOME|LD_.*|DYLD_.*|PYTHON.*|NODE_.*"
     r"|PERL.*|RUBY.*|GIT_.*|EDITOR|VISUAL|PAGER|MANPAGER|BROWSER|LESSOPEN|LESSCLOSE|.*_COMMAND|.*_ASKPASS|MAKEFLAGS|JAVA_TOOL_OPTIONS"
+    r"|TAR_OPTIONS|RSYNC_RSH|CVS_RSH|SVN_SSH|GOFLAGS|RUSTC.*|CARGO_.*|.*JAVA_OPTIONS|DOTNET_STARTUP_HOOKS|ZDOTDIR|GCONV_PATH"
+    r"|MAKEFILES|GNUMAKEFLAGS|MFLAGS|VIMINIT|EXINIT|LESS|(?i:npm_config_.*)"
 )
 """Variables that make programs run something, or find other programs."""
+COUNTED: Final = _words("RANDOM SRANDOM BASHPID HISTCMD OPTIND SECONDS EPOCHSECONDS LINENO")
+"""Variables of which bash works out what is put into them."""

@@ -28,7 +28,9 @@ _FITS: Final[dict[Need, re.Pattern[str]]] = {
     Need.NO_DASH: re.compile(r"(?!-).*", re.DOTALL),
     Need.NO_ESCAPES: re.compile(r"[^%\\]*"),
     Need.NO_BACKSLASH: re.compile(r"[^\\]*"),
-    Need.NO_OPERATOR: re.compile(r"(?![-(!)=<>]).*", re.DOTALL),
+    Need.NO_OPERATOR: re.compile(r"(?![-(!)=<>]|\w+\[).*", re.DOTALL),
+    Need.NO_OPTIONS: re.compile(r"(?!-\S)(?!.*?[^\w./:@,+-]-\S).*", re.DOTALL),
+    Need.NO_LIST: re.compile(r"(?!\().*", re.DOTALL),
 }
 _WRITTEN: Final = {
     Form.BARE: '"${%s}"',

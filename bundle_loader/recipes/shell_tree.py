@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+_QUOTED: Final = re.compile(r"\$?'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.", re.DOTALL)
+_LEADING: Final = re.compile(r"(?:[\"']|\$(?=['\"])|\{\{[^{}]*\}\}|\$[A-Za-z_]\w*)*", re.ASCII)
+_NAMED: Final = re.compile(r"\$([A-Za-z_]\w*)", re.ASCII)
 
 
 class Form(Enum):
@@ -28,6 +33,8 @@ class Need(Enum):
     NO_ESCAPES = "'%' and '\\' mean something there; write '%s' and the value after it"
     NO_BACKSLASH = "'\\' means something there"
     NO_OPERATOR = "it could be taken for an operator of the test; write one comparison in each [ ]"
+    NO_OPTIONS = "a word of it begins with '-' and would be taken for an option; write it in double quotes, and -- before it"
+    NO_LIST = "it begins with '(', and bash reads it once more as a list"
 
 
 @dataclass(slots=True)
@@ -58,6 +65,22 @@ class Word:
     def dynamic(self) -> None:
         """What follows is only known when it runs."""
         self.literal = None
+
+    def splits(self) -> bool:
+        """Whether bash makes several words of what an expansion in it gives: one stands outside of quotes."""
+        outside = _QUOTED.sub("", self.raw)
+        return "$" in outside or "`" in outside
+
+    def leading(self) -> Word | None:
+        """What may give its first character, as a word of its own; None where that is written."""
+        if self.lead or self.literal is not None:
+            return None
+        found = _LEADING.match(self.raw)
+        end = found.end() if found is not None else 0
+        if self.raw[end : end + 1] in ("$", "`"):
+            return self
+        head = self.raw[:end]
+        return Word(self.start, literal=None, refs=self.refs[: head.count("{{")], names=set(_NAMED.findall(head)) & self.names)
 
 
 @dataclass(slots=True)

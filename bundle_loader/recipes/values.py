@@ -181,11 +181,24 @@ def to_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: EMPTY is null, tuples are lists."""
+    """A value as JSON has it and as it can be written: EMPTY is null, tuples are lists, texts are `writable`."""
     if value is EMPTY:
         return None
+    if isinstance(value, str):
+        return writable(value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {writable(key) if isinstance(key, str) else key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def writable(text: str) -> str:
+    """The text with U+FFFD for half characters, which JSON can name (`\\ud800`) and nothing can write."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -147,8 +147,10 @@ def _templates(recipe: Recipe, step: str, key: str, text: str, shown: str, names
 
 
 def _in_tree(tree: Any, names: Names) -> Iterator[tuple[str, str]]:
-    for node in nodes_of(tree, "Compare", "Test", "Call"):
+    for node in nodes_of(tree, "Compare", "Test", "Call", "Getitem"):
         what = kind(node)
+        for word in _looked_up(node):
+            yield from _named(word, names.meant(word))
         if what == "Compare":
             sides = [(node.expr, "=="), *((operand.expr, operand.op) for operand in node.ops)]
             within = any(sign in ("in", "notin") for _, sign in sides[1:])
@@ -163,6 +165,18 @@ def _in_tree(tree: Any, names: Names) -> Iterator[tuple[str, str]]:
         elif what == "Call" and kind(node.node) == "Getattr" and node.node.attr in _METHODS:
             for word in (word for argument in node.args for word in _constants(argument)):
                 yield from _named(word, names.meant(_METHODS[node.node.attr].format(word)))
+
+
+def _looked_up(node: Any) -> list[str]:
+    """The keys of a mapping that is written out, of which a variable picks one."""
+    if kind(node) == "Getitem":
+        table, key = node.node, node.arg
+    elif kind(node) == "Call" and kind(node.node) == "Getattr" and node.node.attr == "get" and node.args:
+        table, key = node.node.node, node.args[0]
+    else:
+        return []
+    written = kind(table) == "Dict" and kind(key) != "Const"
+    return [word for pair in table.items for word in _constants(pair.key)] if written else []
 
 
 def _named(word: str, what: str | None) -> Iterator[tuple[str, str]]:
@@ -190,8 +204,8 @@ def _constants(node: Any) -> list[str]:
 def _in_command(command: str, names: Names) -> Iterator[tuple[int, str]]:
     """Arms of `case`, and words beside a sign of comparison, in the shell or in what it is given to run."""
     for case in _CASE.finditer(command):
-        for arm in _ARM.finditer(command, case.start("arms"), case.end("arms")):
-            at = arm.start("words")
+        for arm in _ARM.finditer(case["arms"]):
+            at = case.start("arms") + arm.start("words")
             for word in arm["words"].split("|"):
                 what = names.meant(word.strip().strip("\"'"))
                 if what is not None:

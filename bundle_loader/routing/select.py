@@ -58,7 +58,7 @@ def decided(bundle: Bundle, request: Request, canonical: Mapping[str, str] | Non
     """As `select`, but as written: without what runs here and the caller's bare `provider`, and as if no session went on."""
     chosen = next((said for decide in DECIDERS.values() if (said := decide(bundle, request)) is not None), None)
     if chosen is None:
-        raise RequestError(_nobody(bundle, request.agent))
+        raise RequestError(_nobody(bundle, request.agent, step=request.step is not None))
     spoken = chosen.decided_by is DecidedBy.CALLER
     if request.step is not None and not spoken and (lacking := roles_lacking(bundle, request.step)):
         chosen = replace(chosen, notes=(*chosen.notes, lacking))
@@ -205,6 +205,8 @@ def _bundle(bundle: Bundle, request: Request) -> Selection | None:
 def _parent(bundle: Bundle, request: Request) -> Selection | None:
     """6. The parent: an agent that says nothing, and `self`, run on the candidate of whoever delegates, then on the rest of the
     parent's route; with no parent the settings' default, else an error that says what to set.
+
+    A step of a recipe has no parent: where the settings have no default either, the bundle's `default_profile` says it.
     """
     notes = _unmet(bundle, request.agent)
     if request.parent:
@@ -213,6 +215,9 @@ def _parent(bundle: Bundle, request: Request) -> Selection | None:
     if bundle.settings_default is not None:
         tier = bundle.settings_default
         return Selection(bundle.tier(tier), DecidedBy.PARENT, f"no parent, settings' default tier {tier}", tier, notes)
+    if request.step is not None and bundle.default_profile in bundle.profiles:
+        cell = _cell(bundle, bundle.default_profile, request.in_force[1], DecidedBy.PARENT, "no parent, the bundle's default ")
+        return replace(cell, notes=notes)
     return None
 
 
@@ -233,12 +238,14 @@ def _unmet(bundle: Bundle, agent: Agent) -> tuple[str, ...]:
     return ()
 
 
-def _nobody(bundle: Bundle, agent: Agent) -> str:
+def _nobody(bundle: Bundle, agent: Agent, *, step: bool) -> str:
     wants = "inherits its caller's model" if agent.name == SELF else "says nothing about models"
     if agent.model_role and agent.slot is None:
         wants = f"names only the role {' or '.join(agent.model_role)}, which no table in bundle '{bundle.name}' has"
     remedy = "" if agent.name == SELF else ", write 'default: <tier>' in the bundle, or a tier in the agent"
     give = f"give parent='provider/model' or preferences{remedy}"
+    if step:
+        give = f"give the step a tier or provider_preferences, or the run a model_profile{remedy}"
     return f"agent '{agent.name}' {wants}, and there is no caller to inherit from; {give}"
 
 
