@@ -58,14 +58,15 @@ async def take_up(
             f"{found.unknown_calls} calls of tools were cut off: what they did is not known, and they were not run again"
         )
     restaged = "profile" in found.choice and choice.get("stage") not in (None, found.choice.get("stage"))
-    begun = None if restaged or _anew(found, choice) else found.begun
+    stepped = choice.get("step") is not None and plain_choice({"step": choice["step"]}).get("step") != found.choice.get("step")
+    begun = None if restaged or stepped or _anew(found, choice) else found.begun
     return Resumed(found, journal, chosen_again(found, choice), {**found.vars, **vars}, tuple(notes), begun)
 
 
 def chosen_again(found: Transcript, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Who should do the work of a session that goes on.
 
-    1. What the caller says now; a list takes the place of the session's list.
+    1. What the caller says now; a list, or another step, takes the place of the session's list.
     2. What was said when the session was begun; whoever delegated then stays the parent that an agent inherits from.
     3. What was once to stay on local models stays there.
     """
