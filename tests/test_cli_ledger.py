@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import select
 import signal
 import sqlite3
 import subprocess
@@ -391,9 +392,15 @@ def test_follow_shows_what_other_processes_end_until_it_is_stopped(
     filled(path, *delegated("before"))
     process = following("--json")
     assert process.stdout is not None
-    time.sleep(1.5)
+    for number in range(200):
+        filled(path, *delegated(f"early{number}"))
+        if select.select([process.stdout], [], [], 0.3)[0]:
+            break
+    while json.loads(process.stdout.readline())["id"] != f"early{number}":
+        pass
     for number in range(3):
         filled(path, *delegated(f"new{number}"))
+        assert select.select([process.stdout], [], [], 60)[0]
         assert json.loads(process.stdout.readline())["id"] == f"new{number}"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)

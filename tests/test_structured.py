@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -275,6 +276,16 @@ def test_one_value_bare_or_in_one_fence(text: str, value: Any) -> None:
 def test_anything_else_is_no_answer(text: str) -> None:
     with pytest.raises(NotFitting):
         parsed(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["```json" + " " * 300_000 + "x", "```\n" + " " * 300_000 + "x", "`" * 300_000, "```\n" + "`" * 300_000]
+)
+def test_an_odd_fence_is_judged_in_time(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(NotFitting):
+        parsed(text)
+    assert time.process_time() - began < 2
 
 
 async def test_faults_are_named_by_place_and_not_without_end() -> None:

@@ -100,6 +100,8 @@ class Delegator:
         self._texts: dict[str, tuple[tuple[int, str], str]] = {}
         """Agent -> its rendered text, with the minute and the folder that it was rendered in."""
         self._routes: dict[tuple[str, bool], _Kept] = {}
+        self._begun: dict[str, Begun] = {}
+        """What sessions of an agent begin with where the caller chooses nothing."""
         """Agent and whether tools are needed -> the last route for a caller who chose nothing."""
 
     async def route(self, agent: str, **choice: Any) -> Route:
@@ -222,9 +224,14 @@ class Delegator:
         if self.sessions is None:
             return None
         begun = request.begun
+        plain = begun is None and not choice
+        if plain:
+            begun = self._begun.get(agent.name)
         if begun is None:
             chosen = decided(self.bundle, request, self.catalogues.aliases)
             begun = Begun(chosen.preferences, chosen.decided_by, chosen.decision, chosen.tier, chosen.local_first)
+            if plain:
+                self._begun[agent.name] = begun
         return opening_of(
             self.sessions, own, agent, self.bundle, messages, request, begun, choice, work.vars, resumed, self.books.clock()
         )

@@ -67,7 +67,7 @@ async def take_up(
 def chosen_again(found: Transcript, choice: Mapping[str, Any]) -> dict[str, Any]:
     """Who should do the work of a session that goes on.
 
-    1. What the caller says now; a list takes the place of the session's list.
+    1. What the caller says now; a list, or another step, takes the place of the session's list.
     2. What was said when the session was begun; whoever delegated then stays the parent that an agent inherits from.
     3. What was once to stay on local models stays there.
     """

@@ -67,6 +67,8 @@ class Journal:
         """The answer whose tools are being run, as it was written."""
         self._results: dict[str, ToolResult] = {}
         """What was written of its calls since."""
+        self._acted = False
+        """Whether there is more than words that could be asked for again: what tools did."""
 
     def __del__(self) -> None:
         self.drop()
@@ -82,11 +84,12 @@ class Journal:
     def begin(self, delegation: str, messages: Iterable[Message], *, head: bytes = b"", **said: Any) -> None:
         """A delegation takes the session up; `head` is what the file begins with, `said` what the caller chose anew."""
         listed = transcript.written(messages)
-        self._write(head + transcript.line("begin", delegation=delegation, at=self._clock(), messages=listed, **said))
+        self._write(head + transcript.plain_line("begin", delegation=delegation, at=self._clock(), messages=listed, **said))
 
     def answer(self, message: Message) -> None:
         """An answer asks for tools, which are about to be run."""
         self._asked |= {call.id for call in message.tool_calls}
+        self._acted = True
         self._answer, self._results = message, {}
         self._write(transcript.plain_line("answer", at=self._clock(), message=transcript.written([message])[0]))
 
@@ -120,11 +123,14 @@ class Journal:
         """The delegation is over; the session can be taken up again."""
         if self._ended:
             return
-        self._write(transcript.line("end", at=self._clock(), outcome=outcome, reason=reason))
+        self._write(transcript.plain_line("end", at=self._clock(), outcome=outcome, reason=reason))
         self._ended = True
         self._sessions.ended()
         unlock(self._fd)
-        self._sessions.disk.settle(self._fd)
+        if self._acted:
+            self._sessions.disk.settle(self._fd)
+        else:
+            os.close(self._fd)
 
     def _write(self, data: bytes) -> None:
         if self._ended or self.fault is not None:
@@ -135,7 +141,8 @@ class Journal:
         except OSError as error:
             self.fault = f"the session's transcript could not be written any more: {error.strerror or error}"
         else:
-            self._sessions.disk.soon(self._fd)
+            if self._acted:
+                self._sessions.disk.soon(self._fd)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ MOST_FAULTS: Final = 10
 _MOST_OF_A_FAULT: Final = 300
 _PLAIN: Final = ("const", "enum", "default", "examples")
 """Keywords whose values are no schemas."""
-_FENCE: Final = re.compile(r"(`{3,}|~{3,})[ \t]*(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n?[ \t]*\1", re.DOTALL)
+_OPENING: Final = re.compile(r"(`{3,}+|~{3,}+)[ \t]*+(?:(?:json|JSON)[ \t]*+)?\r?\n")
 
 
 class NotFitting(ValueError):
@@ -102,9 +102,10 @@ def _expected(written: str) -> Expected:
 def parsed(text: str, finish: Finish = "stop") -> Any:
     """The one JSON value that a text is, bare or alone in one fence. Raises NotFitting for anything else."""
     said = text.strip()
-    fenced = _FENCE.fullmatch(said)
+    opening = _OPENING.match(said)
+    fenced = opening is not None and said.endswith(opening[1], opening.end())
     try:
-        written = fenced[2] if fenced else said
+        written = said[opening.end() : -len(opening[1])] if opening is not None and fenced else said
         return sound_value(json.loads(written, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite))
     except RecursionError:
         raise NotFitting(["the JSON goes deeper than can be read"]) from None

@@ -88,7 +88,7 @@ _ENCODED: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 def first_line(id: str, *, agent: str, bundle: str, bundle_hash: str, at: float, **said: Any) -> bytes:
     """The line that a transcript begins with; `said` are `choice`, `begun` and `vars`."""
-    return line("session", format=FORMAT, id=id, agent=agent, bundle=bundle, bundle_hash=bundle_hash, at=at, **said)
+    return plain_line("session", format=FORMAT, id=id, agent=agent, bundle=bundle, bundle_hash=bundle_hash, at=at, **said)
 
 
 @lru_cache(maxsize=256)
