@@ -181,6 +181,7 @@ UNSUPPORTED: Final = _Words(
     r"invalid_request_message_order|expected last role\b|unexpected role '' after|conversation roles must alternate",
     r"\b(?:images?|pictures?|documents?|pdfs?|files?|audio|videos?)\b (?:size |file )?exceeds? (?:the |a )?"
     r"(?:\d[\d.]* ?[kmg]i?b\b|max(?:imum)?\b|size limit|limit of)",
+    r"\b(?:image|picture)[_ ](?:dimensions?|resolution)[_ ](?:is |are )?(?:too[_ ]large|exceeds?\b)",
     r"must contain the word '' in some form",
     r"tool choice requires|param requires --|requires --jinja|mmproj",
     r"invalid schema for (function|tool|response_format)|string should match pattern .{0,60}tool|expected a function name",
