@@ -188,6 +188,8 @@ class _UnderWay:
         stood_in = agents_stood_in_for(request.recipe, runner.find_recipe, runner.bundle) if runner.simulated else ()
         self.warnings = (*self.profiles.warnings, *stood_in)
         self.frame: Frame | None = None
+        self.lost = False
+        """True once another process goes on with the run."""
         day = datetime.fromtimestamp(started, UTC)
         workdir = Path(str(request.workdir))
         self.ctx = Context(
@@ -244,9 +246,6 @@ class _UnderWay:
                 if not answer.held:
                     self.lost = True
                     work.cancel()
-
-    lost = False
-    """True once another process goes on with the run."""
 
     async def _work(self) -> RunResult:
         status: RunStatus | None = None
