@@ -84,14 +84,14 @@ class Journal:
     def begin(self, delegation: str, messages: Iterable[Message], *, head: bytes = b"", **said: Any) -> None:
         """A delegation takes the session up; `head` is what the file begins with, `said` what the caller chose anew."""
         listed = transcript.written(messages)
-        self._write(head + transcript.plain_line("begin", delegation=delegation, at=self._clock(), messages=listed, **said))
+        self._write(head + transcript.line("begin", delegation=delegation, at=self._clock(), messages=listed, **said))
 
     def answer(self, message: Message) -> None:
         """An answer asks for tools, which are about to be run."""
         self._asked |= {call.id for call in message.tool_calls}
         self._acted = True
         self._answer, self._results = message, {}
-        self._write(transcript.plain_line("answer", at=self._clock(), message=transcript.written([message])[0]))
+        self._write(transcript.line("answer", at=self._clock(), message=transcript.written([message])[0]))
 
     def asked(self, calls: tuple[ToolCall, ...]) -> None:
         """These calls are about to be run; their answer is written where no `answer` has said so."""
@@ -102,14 +102,14 @@ class Journal:
         """A tool has given something back."""
         self._results[result.call_id] = result
         (said,) = transcript.written([Message("tool", (result,))])
-        self._write(transcript.plain_line("result", at=self._clock(), message=said))
+        self._write(transcript.line("result", at=self._clock(), message=said))
 
     def turn(self, event: TurnEvent, model: str) -> None:
         """A turn is finished, by `provider/model`. What was written of it already is not written again."""
         said = {} if self._has(event.added) else {"added": transcript.written(event.added)}
         self._asked.clear()
         self._answer, self._results = None, {}
-        self._write(transcript.plain_line("turn", at=self._clock(), model=model, **said))
+        self._write(transcript.line("turn", at=self._clock(), model=model, **said))
 
     def _has(self, added: tuple[Message, ...]) -> bool:
         """Whether the answer and the results that stand there are all that a turn adds, in the order of the calls."""
@@ -123,7 +123,7 @@ class Journal:
         """The delegation is over; the session can be taken up again."""
         if self._ended:
             return
-        self._write(transcript.plain_line("end", at=self._clock(), outcome=outcome, reason=reason))
+        self._write(transcript.line("end", at=self._clock(), outcome=outcome, reason=reason))
         self._ended = True
         self._sessions.ended()
         unlock(self._fd)

@@ -21,8 +21,8 @@ from bundle_loader.recipes.lookup import Recipes
 from bundle_loader.recipes.origin import origin_of, trusted_recipe
 from bundle_loader.recipes.past import PastRun, past_run
 from bundle_loader.recipes.request import request_of
-from bundle_loader.recipes.result import RunDone, RunEvent, RunResult
-from bundle_loader.recipes.runner import Runner
+from bundle_loader.recipes.result import RunEvent, RunResult
+from bundle_loader.recipes.runner import Runner, result_at_end
 from bundle_loader.routing.candidate import Route
 
 
@@ -57,7 +57,7 @@ class RunsRecipes:
         How it ended is the result's `status`: `done`, `failed`, `waiting`, `stopped` (by a no). Raises RecipeFailed,
         DeclarationError and RequestError for what cannot be begun, and NoCandidate where `provider` or `model` cannot be met.
         """
-        return await _end(self.stream_run(recipe, variables, **options))
+        return await result_at_end(self.stream_run(recipe, variables, **options))
 
     async def stream_run(
         self,
@@ -105,7 +105,7 @@ class RunsRecipes:
 
         `id` is the run's, or as much of its beginning as is unique. Raises RecipeFailed where its recipe has changed.
         """
-        return await _end(self.stream_resumed(id, approve=approve))
+        return await result_at_end(self.stream_resumed(id, approve=approve))
 
     async def stream_resumed(self, id: str, *, approve: Approve | None = None) -> AsyncGenerator[RunEvent, None]:
         """As `resume_run`, yielding events as they happen."""
@@ -164,12 +164,3 @@ def _folder(workdir: str | os.PathLike[str] | None) -> Path:
     if not folder.is_dir():
         raise RequestError(f"workdir: {folder} is no folder; make it first")
     return folder
-
-
-async def _end(events: AsyncGenerator[RunEvent, None]) -> RunResult:
-    """The result with which a run's events end."""
-    async with aclosing(events) as following:
-        async for event in following:
-            if isinstance(event, RunDone):
-                return event.result
-    raise AssertionError("a run ends in RunDone")

@@ -79,7 +79,7 @@ class Runner:
 
     async def run(self, request: RunRequest) -> RunResult:
         """As `stream`, for the result alone."""
-        return await _result(self.stream(request))
+        return await result_at_end(self.stream(request))
 
     async def stream(self, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
         """Run a recipe; events as they happen, last a `RunDone`. Raises RecipeFailed for one that cannot be begun.
@@ -320,7 +320,8 @@ class _UnderWay:
         return result_of(self.id, name, status, kept, outputs=outputs, profiles=profiles, warnings=warnings, **said)
 
 
-async def _result(events: AsyncGenerator[RunEvent, None]) -> RunResult:
+async def result_at_end(events: AsyncGenerator[RunEvent, None]) -> RunResult:
+    """The result with which a run's events end."""
     async with aclosing(events) as found:
         async for event in found:
             if isinstance(event, RunDone):
